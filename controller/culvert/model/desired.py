@@ -1,0 +1,43 @@
+"""The answer of the compiler: everything one node should hold, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from culvert.model.finding import Finding
+from culvert.model.redirect import RedirectTable
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One xDS resource, serialised once.
+
+    ``body`` is the deterministic protobuf encoding of the message named by ``type_url``;
+    ``version`` is a digest of it, so equal bytes always carry equal versions, on every agent and
+    after every restart.
+    """
+
+    type_url: str
+    name: str
+    version: str
+    body: bytes
+
+    @classmethod
+    def of(cls, type_url: str, name: str, body: bytes) -> Resource:
+        """Build a resource whose version is derived from its bytes."""
+        return cls(type_url, name, sha256(body).hexdigest()[:16], body)
+
+
+Snapshot = Mapping[str, Mapping[str, Resource]]
+"""type URL -> resource name -> resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What one node should hold: Envoy resources, redirect maps, and what was wrong on the way."""
+
+    resources: Snapshot
+    redirect: RedirectTable
+    findings: tuple[Finding, ...]

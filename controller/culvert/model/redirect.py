@@ -1,0 +1,118 @@
+"""What the kernel must know to capture and to accelerate: the values behind the BPF maps.
+
+Addresses are 16 bytes in network order, IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), so
+one map serves both families. Ports are integers in host order; the ABI layer swaps them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, IntFlag
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NewType
+
+Address16 = NewType("Address16", bytes)
+"""16 bytes, network order; IPv4 as ``::ffff:a.b.c.d``."""
+
+ANY_PORT = 0
+"""In a ``DestinationKey``: every port of the address that has no entry of its own."""
+
+
+def address16(text: str) -> Address16:
+    """Pack an address for the maps.
+
+    Raises:
+        ValueError: ``text`` is not an IPv4 or IPv6 address.
+    """
+    address = ip_address(text)
+    if isinstance(address, IPv4Address):
+        return Address16(bytes(10) + b"\xff\xff" + address.packed)
+    return Address16(address.packed)
+
+
+def address_text(packed: Address16) -> str:
+    """Unpack an address of the maps; IPv4-mapped ones come back as IPv4."""
+    address = IPv6Address(packed)
+    return str(address.ipv4_mapped or address)
+
+
+class ProxyListener(IntEnum):
+    """Which listener of the node proxy takes a destination; also the index of its port."""
+
+    DIRECT = 0
+    """None: the connection is left alone."""
+    SERVICE_HTTP = 1
+    """A Service port that speaks HTTP: routed by scoped routes on the original destination."""
+    SERVICE_TCP = 2
+    """A Service port of opaque TCP: the cluster is named after the original destination."""
+    POD_HTTP = 3
+    """A pod address that speaks HTTP: goes to exactly that address."""
+    POD_TCP = 4
+    """A pod address of opaque TCP: goes to exactly that address."""
+
+
+class DestinationFlag(IntFlag):
+    """Per-destination settings."""
+
+    NONE = 0
+    FAIL_OPEN = 1
+    """With no proxy listening, connect directly instead of being refused."""
+
+
+class PodFlag(IntFlag):
+    """Per-pod settings."""
+
+    NONE = 0
+    CAPTURED = 1
+    """Outgoing connections to known destinations go to the node proxy."""
+    FAIL_OPEN = 2
+    """As ``DestinationFlag.FAIL_OPEN``, for every destination of this pod."""
+
+
+class LocalFlag(IntFlag):
+    """Settings of an address on this node."""
+
+    NONE = 0
+    ACCELERATED = 1
+    """Connections between two such addresses may use the sockhash."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DestinationKey:
+    """A destination as the application asks for it. ``port_host`` may be ``ANY_PORT``."""
+
+    address: Address16
+    port_host: int
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where connections to a ``DestinationKey`` go."""
+
+    listener: ProxyListener
+    flags: DestinationFlag = DestinationFlag.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod on this node, found by its cgroup v2 id (the inode number of its directory).
+
+    ``excluded_cidrs`` holds (network address, prefix length in bits of the 128-bit form).
+    """
+
+    flags: PodFlag
+    excluded_ports: frozenset[int] = frozenset()
+    excluded_cidrs: frozenset[tuple[Address16, int]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectTable:
+    """Everything the redirect maps of one node must hold.
+
+    ``pods`` is keyed by cgroup id; ``local`` by the addresses that live on this node (its pods
+    and the proxy itself): a socket is enrolled only when both its ends are in it.
+    """
+
+    destinations: dict[DestinationKey, Destination] = field(default_factory=dict)
+    pods: dict[int, Pod] = field(default_factory=dict)
+    local: dict[Address16, LocalFlag] = field(default_factory=dict)
