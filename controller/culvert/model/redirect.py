@@ -97,10 +97,12 @@ class Destination:
 class Pod:
     """A pod on this node, found by its cgroup v2 id (the inode number of its directory).
 
+    ``addresses`` are the pod's own (at most one per family): calls to itself are not captured.
     ``excluded_cidrs`` holds (network address, prefix length in bits of the 128-bit form).
     """
 
     flags: PodFlag
+    addresses: tuple[Address16, ...] = ()
     excluded_ports: frozenset[int] = frozenset()
     excluded_cidrs: frozenset[tuple[Address16, int]] = frozenset()
 

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * The maps, pinned under CV_PIN so that they and what they hold outlive the process that loaded
+ * them. Every map is bounded; what happens when one is full is said beside it.
+ */
+#ifndef CULVERT_MAPS_H
+#define CULVERT_MAPS_H
+
+#include "abi.h"
+
+#define CV_MAP(type, key_type, value_type, name, entries, flags)                                   \
+	BPF_F_TABLE(type ":" CV_PIN "/" #name, key_type, value_type, name, entries, flags)
+
+CV_MAP("array", int, struct cv_config, cv_config, 1, 0);
+CV_MAP("percpu_array", int, struct cv_counter, cv_counters, CV_VERDICT_COUNT, 0);
+
+/* Number of proxy sockets in LISTEN, kept by the kernel itself: exact the moment Envoy dies. */
+CV_MAP("array", int, __s64, cv_proxy_listeners, 1, 0);
+
+/* Full: the agent reports it, and the destination is not captured until there is room. */
+CV_MAP("hash", struct cv_destination_key, struct cv_destination, cv_destinations,
+       CV_DESTINATIONS_MAX, BPF_F_NO_PREALLOC);
+CV_MAP("hash", __u64, struct cv_pod, cv_pods, CV_PODS_MAX, BPF_F_NO_PREALLOC);
+CV_MAP("hash", struct cv_excluded_port_key, __u32, cv_excluded_ports, CV_EXCLUSIONS_MAX,
+       BPF_F_NO_PREALLOC);
+CV_MAP("lpm_trie", struct cv_excluded_cidr_key, __u32, cv_excluded_cidrs, CV_EXCLUSIONS_MAX,
+       BPF_F_NO_PREALLOC);
+CV_MAP("hash", struct cv_address, struct cv_local, cv_local, CV_LOCAL_MAX, BPF_F_NO_PREALLOC);
+
+/* Network namespaces whose loopback connections may be accelerated; the key is the cookie. */
+CV_MAP("hash", __u64, __u32, cv_loopback, CV_PODS_MAX, BPF_F_NO_PREALLOC);
+
+/*
+ * Original destinations on their way from the client's socket to the proxy's: an entry lives from
+ * the client's last handshake packet to its arrival, so eviction takes only abandoned ones.
+ */
+CV_MAP("lru_hash", struct cv_connection_key, struct cv_original, cv_handoff, CV_HANDOFF_MAX, 0);
+
+/* Full: the connection stays on TCP, counted. */
+CV_MAP("hash", struct cv_connection_key, struct cv_peer, cv_peers, CV_CONNECTIONS_MAX,
+       BPF_F_NO_PREALLOC);
+
+/*
+ * What a socket was asked to reach. Lives and dies with the socket, so it can be neither evicted
+ * nor left behind. Declared by hand: BCC's macro has no pinned form.
+ */
+struct cv_originals_table_t {
+	int key;
+	struct cv_original leaf;
+	void *(*sk_storage_get)(void *, void *, int);
+	int (*sk_storage_delete)(void *);
+	u32 flags;
+};
+__attribute__((section("maps/sk_storage:" CV_PIN "/cv_originals")))
+struct cv_originals_table_t cv_originals = { .flags = BPF_F_NO_PREALLOC };
+BPF_ANNOTATE_KV_PAIR(cv_originals, int, struct cv_original);
+
+/* Full: the connection stays on TCP, counted. Declared by hand for the same reason. */
+struct cv_sockhash_table_t {
+	struct cv_connection_key key;
+	int leaf;
+	int (*update)(struct cv_connection_key *, int *);
+	int (*delete)(struct cv_connection_key *);
+	int (*sock_hash_update)(void *, void *, u64);
+	int (*msg_redirect_hash)(void *, void *, u64);
+	int (*sk_redirect_hash)(void *, void *, u64);
+	u32 max_entries;
+};
+__attribute__((section("maps/sockhash:" CV_PIN "/cv_sockhash")))
+struct cv_sockhash_table_t cv_sockhash = { .max_entries = CV_CONNECTIONS_MAX };
+BPF_ANNOTATE_KV_PAIR(cv_sockhash, struct cv_connection_key, int);
+
+static inline __attribute__((always_inline)) enum cv_verdict cv_count(enum cv_verdict verdict,
+								      u64 bytes)
+{
+	int slot = verdict;
+	struct cv_counter *counter = cv_counters.lookup(&slot);
+
+	if (counter) {
+		counter->count += 1;
+		counter->bytes += bytes;
+	}
+	return verdict;
+}
+
+static inline __attribute__((always_inline)) struct cv_config *cv_config_get(void)
+{
+	int slot = 0;
+
+	return cv_config.lookup(&slot);
+}
+
+#endif

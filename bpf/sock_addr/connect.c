@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * cgroup/connect4 and connect6: choose the proxy for a pod's outgoing TCP connection, and
+ * cgroup/getpeername4 and 6: give the application back the address it asked for.
+ */
+#include "decide.h"
+#include "maps.h"
+
+#define CV_SOCK_STREAM 1 /* SOCK_STREAM is in no user-space ABI header */
+#define CV_ALLOW 1
+#define CV_REFUSE 0 /* connect() fails with EPERM */
+
+static inline __attribute__((always_inline)) struct cv_pod *cv_current_pod(struct cv_config *config,
+									    u64 *cgroup_id)
+{
+	struct cv_pod *pod;
+	u32 level, step;
+
+	*cgroup_id = bpf_get_current_cgroup_id();
+	pod = cv_pods.lookup(cgroup_id);
+	if (pod)
+		return pod;
+	/* A container has a cgroup of its own below its pod's; the depth differs by QoS class. */
+#pragma unroll
+	for (step = 0; step < 6; step++) {
+		level = config->pod_level_min + step;
+		if (level > config->pod_level_max)
+			break;
+		*cgroup_id = bpf_get_current_ancestor_cgroup_id(level);
+		pod = cv_pods.lookup(cgroup_id);
+		if (pod)
+			return pod;
+	}
+	return 0;
+}
+
+static inline __attribute__((always_inline)) struct cv_destination *
+cv_destination_of(const struct cv_address *address, __be16 port_be)
+{
+	struct cv_destination_key key = { .address = *address, .port_be = port_be };
+	struct cv_destination *destination = cv_destinations.lookup(&key);
+
+	if (destination)
+		return destination;
+	key.port_be = 0;
+	return cv_destinations.lookup(&key);
+}
+
+/*
+ * Asks the maps and decides. On CV_CONNECT_REDIRECTED the original destination is saved with the
+ * socket, and *proxy and *proxy_port_be say where to go.
+ */
+static inline __attribute__((always_inline)) enum cv_verdict
+cv_connect(struct bpf_sock_addr *ctx, struct cv_address *asked, u16 family,
+	   struct cv_address *proxy, __be16 *proxy_port_be)
+{
+	struct cv_connect_facts facts = {};
+	struct cv_original original = {};
+	struct cv_destination *destination;
+	struct cv_original *saved;
+	struct cv_config *config;
+	struct cv_pod *pod;
+	enum cv_verdict verdict;
+	u64 cgroup_id = 0;
+	s64 *listeners;
+	int slot = 0;
+	__be16 port_be = (__be16)ctx->user_port; /* network order in the low half */
+
+	if (ctx->type != CV_SOCK_STREAM || ctx->protocol != IPPROTO_TCP)
+		return cv_count(CV_CONNECT_PASS_NOT_TCP, 0);
+	config = cv_config_get();
+	if (!config)
+		return cv_count(CV_CONNECT_PASS_NOT_ENROLLED, 0);
+	pod = cv_current_pod(config, &cgroup_id);
+	if (!pod)
+		return cv_count(CV_CONNECT_PASS_NOT_ENROLLED, 0);
+
+	facts.pod_flags = pod->flags;
+	facts.is_own_address = cv_address_equal(asked, &pod->address4) ||
+			       cv_address_equal(asked, &pod->address6);
+	facts.is_proxy_address = cv_address_equal(asked, &config->proxy4) ||
+				 cv_address_equal(asked, &config->proxy6);
+	destination = cv_destination_of(asked, port_be);
+	if (destination) {
+		facts.has_destination = 1;
+		facts.listener = destination->listener;
+		facts.destination_flags = destination->flags;
+		if (pod->flags & CV_POD_EXCLUDES_PORTS) {
+			struct cv_excluded_port_key key = { .cgroup_id = cgroup_id,
+							    .port_be = port_be };
+			facts.is_excluded_port = cv_excluded_ports.lookup(&key) != 0;
+		}
+		if (pod->flags & CV_POD_EXCLUDES_CIDRS) {
+			struct cv_excluded_cidr_key key = { .prefix_bits = 64 + 128,
+							    .network = *asked };
+			__builtin_memcpy(key.cgroup_id_word, &cgroup_id, sizeof(cgroup_id));
+			facts.is_excluded_cidr = cv_excluded_cidrs.lookup(&key) != 0;
+		}
+	}
+	*proxy = cv_address_is_mapped4(asked) ? config->proxy4 : config->proxy6;
+	facts.proxy_has_family = !cv_address_is_zero(proxy);
+	listeners = cv_proxy_listeners.lookup(&slot);
+	facts.proxy_listens = listeners && *listeners > 0;
+
+	verdict = cv_decide_connect(&facts);
+	if (verdict != CV_CONNECT_REDIRECTED) {
+		/* An earlier connect() of this socket may have been captured, and failed. */
+		saved = cv_originals.sk_storage_get(ctx->sk, 0, 0);
+		if (saved)
+			saved->family = 0;
+		return cv_count(verdict, 0);
+	}
+	*proxy_port_be = config->listener_port_be[facts.listener & 7];
+
+	saved = cv_originals.sk_storage_get(ctx->sk, &original, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!saved)
+		return cv_count(CV_CONNECT_DENY_NO_MEMORY, 0);
+	saved->address = *asked;
+	saved->port_be = port_be;
+	saved->family = family;
+	return cv_count(CV_CONNECT_REDIRECTED, 0);
+}
+
+static inline __attribute__((always_inline)) int cv_is_denied(enum cv_verdict verdict)
+{
+	return verdict == CV_CONNECT_DENY_PROXY_ADDRESS ||
+	       verdict == CV_CONNECT_DENY_NO_PROXY_FAMILY || verdict == CV_CONNECT_DENY_NO_MEMORY;
+}
+
+int cv_connect4(struct bpf_sock_addr *ctx)
+{
+	struct cv_address asked, proxy;
+	__be16 proxy_port_be = 0;
+	enum cv_verdict verdict;
+
+	cv_address_from4(&asked, ctx->user_ip4);
+	verdict = cv_connect(ctx, &asked, AF_INET, &proxy, &proxy_port_be);
+	if (verdict == CV_CONNECT_REDIRECTED) {
+		ctx->user_ip4 = proxy.word_be[3];
+		ctx->user_port = proxy_port_be;
+	}
+	return cv_is_denied(verdict) ? CV_REFUSE : CV_ALLOW;
+}
+
+int cv_connect6(struct bpf_sock_addr *ctx)
+{
+	struct cv_address asked, proxy;
+	__be16 proxy_port_be = 0;
+	enum cv_verdict verdict;
+
+	asked.word_be[0] = ctx->user_ip6[0];
+	asked.word_be[1] = ctx->user_ip6[1];
+	asked.word_be[2] = ctx->user_ip6[2];
+	asked.word_be[3] = ctx->user_ip6[3];
+	/* An IPv4-mapped destination goes to the proxy's mapped IPv4 address: proxy4 holds it so. */
+	verdict = cv_connect(ctx, &asked, AF_INET6, &proxy, &proxy_port_be);
+	if (verdict == CV_CONNECT_REDIRECTED) {
+		ctx->user_ip6[0] = proxy.word_be[0];
+		ctx->user_ip6[1] = proxy.word_be[1];
+		ctx->user_ip6[2] = proxy.word_be[2];
+		ctx->user_ip6[3] = proxy.word_be[3];
+		ctx->user_port = proxy_port_be;
+	}
+	return cv_is_denied(verdict) ? CV_REFUSE : CV_ALLOW;
+}
+
+int cv_getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct cv_original *saved = cv_originals.sk_storage_get(ctx->sk, 0, 0);
+
+	if (saved && saved->family == AF_INET) {
+		ctx->user_ip4 = saved->address.word_be[3];
+		ctx->user_port = saved->port_be;
+	}
+	return CV_ALLOW;
+}
+
+int cv_getpeername6(struct bpf_sock_addr *ctx)
+{
+	struct cv_original *saved = cv_originals.sk_storage_get(ctx->sk, 0, 0);
+
+	if (saved && saved->family == AF_INET6) {
+		ctx->user_ip6[0] = saved->address.word_be[0];
+		ctx->user_ip6[1] = saved->address.word_be[1];
+		ctx->user_ip6[2] = saved->address.word_be[2];
+		ctx->user_ip6[3] = saved->address.word_be[3];
+		ctx->user_port = saved->port_be;
+	}
+	return CV_ALLOW;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * sock_ops: hand the original destination from the client's socket to the proxy's, enrol both ends
+ * of a same-node connection, count the proxy's listening sockets, and forget what closes.
+ */
+#include "decide.h"
+#include "maps.h"
+
+static inline __attribute__((always_inline)) void
+cv_connection_key_of_sockops(struct cv_connection_key *key, struct bpf_sock_ops *ctx)
+{
+	u32 remote_port = ctx->remote_port; /* network order, in the high half of the field */
+	u32 local_port = ctx->local_port;   /* host order */
+
+	__builtin_memset(key, 0, sizeof(*key));
+	if (ctx->family == AF_INET) {
+		cv_address_from4(&key->local, ctx->local_ip4);
+		cv_address_from4(&key->remote, ctx->remote_ip4);
+	} else {
+		key->local.word_be[0] = ctx->local_ip6[0];
+		key->local.word_be[1] = ctx->local_ip6[1];
+		key->local.word_be[2] = ctx->local_ip6[2];
+		key->local.word_be[3] = ctx->local_ip6[3];
+		key->remote.word_be[0] = ctx->remote_ip6[0];
+		key->remote.word_be[1] = ctx->remote_ip6[1];
+		key->remote.word_be[2] = ctx->remote_ip6[2];
+		key->remote.word_be[3] = ctx->remote_ip6[3];
+	}
+	key->local_port_be = bpf_htons((u16)local_port);
+	key->remote_port_be = (__be16)(remote_port >> 16);
+	if (cv_address_is_loopback(&key->local))
+		key->netns_cookie = bpf_get_netns_cookie(ctx);
+}
+
+static inline __attribute__((always_inline)) void cv_enrol(struct bpf_sock_ops *ctx,
+							   struct cv_connection_key *key)
+{
+	struct cv_config *config = cv_config_get();
+	struct cv_local *local, *remote;
+	struct bpf_sock *sk = ctx->sk;
+	struct cv_peer peer = {};
+	enum cv_verdict verdict;
+	u32 local_flags = 0, remote_flags = 0;
+	int local_is_known = 0, remote_is_known = 0;
+	u8 is_mptcp = 0;
+	void *tcp;
+	int error;
+
+	if (!config || !sk)
+		return;
+	if (key->netns_cookie) {
+		u32 *flags = cv_loopback.lookup(&key->netns_cookie);
+
+		local_is_known = remote_is_known = flags != 0;
+		local_flags = remote_flags = flags ? *flags : 0;
+	} else {
+		local = cv_local.lookup(&key->local);
+		remote = cv_local.lookup(&key->remote);
+		local_is_known = local != 0;
+		remote_is_known = remote != 0;
+		local_flags = local ? local->flags : 0;
+		remote_flags = remote ? remote->flags : 0;
+	}
+	if (local_is_known && remote_is_known) {
+		tcp = bpf_skc_to_tcp_sock(sk);
+		if (!tcp)
+			return;
+		peer.tcp_sock = (u64)tcp;
+		peer.socket_cookie = bpf_get_socket_cookie(ctx);
+#if CV_OFFSET_IS_MPTCP
+		bpf_probe_read_kernel(&is_mptcp, sizeof(is_mptcp),
+				      (void *)(peer.tcp_sock + CV_OFFSET_IS_MPTCP));
+#endif
+	}
+	verdict = cv_decide_enrol(config, local_is_known, remote_is_known, local_flags,
+				  remote_flags, is_mptcp);
+	if (verdict != CV_ENROL_DONE) {
+		cv_count(verdict, 0);
+		return;
+	}
+	/* BPF_ANY: a reused port must replace what an older connection left. */
+	if (cv_peers.update(key, &peer)) {
+		cv_count(CV_ENROL_SKIP_PEERS_FULL, 0);
+		return;
+	}
+	/* BCC 0.26 rewrites this call with a semicolon of its own: it must be a statement. */
+	error = cv_sockhash.sock_hash_update(ctx, key, BPF_ANY);
+	if (error) {
+		cv_peers.delete(key);
+		cv_count(CV_ENROL_SKIP_SOCKHASH_FULL, 0);
+		return;
+	}
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	cv_count(CV_ENROL_DONE, 0);
+}
+
+/* Client: runs before the last packet of the handshake leaves, so the proxy cannot be too early. */
+static inline __attribute__((always_inline)) void cv_handoff_store(struct bpf_sock_ops *ctx,
+								   struct cv_connection_key *key)
+{
+	struct bpf_sock *sk = ctx->sk; /* read once: each load is a new pointer to the verifier */
+	struct cv_original *saved;
+
+	if (!sk)
+		return;
+	saved = cv_originals.sk_storage_get(sk, 0, 0);
+	if (!saved || !saved->family)
+		return;
+	if (cv_handoff.update(key, saved))
+		cv_count(CV_HANDOFF_FULL, 0);
+	else
+		cv_count(CV_HANDOFF_STORED, 0);
+}
+
+static inline __attribute__((always_inline)) int cv_is_proxy_port(struct cv_config *config,
+								  __be16 port_be)
+{
+	return port_be == config->listener_port_be[CV_LISTENER_SERVICE_HTTP] ||
+	       port_be == config->listener_port_be[CV_LISTENER_SERVICE_TCP] ||
+	       port_be == config->listener_port_be[CV_LISTENER_POD_HTTP] ||
+	       port_be == config->listener_port_be[CV_LISTENER_POD_TCP];
+}
+
+static inline __attribute__((always_inline)) int cv_is_proxy_end(struct cv_config *config,
+								 struct cv_connection_key *key)
+{
+	return cv_is_proxy_port(config, key->local_port_be) &&
+	       (cv_address_equal(&key->local, &config->proxy4) ||
+		cv_address_equal(&key->local, &config->proxy6));
+}
+
+/* Proxy: the accepted socket takes over what its client had asked for. */
+static inline __attribute__((always_inline)) void cv_handoff_take(struct bpf_sock_ops *ctx,
+								  struct cv_connection_key *key)
+{
+	struct cv_config *config = cv_config_get();
+	struct cv_connection_key client;
+	struct cv_original none = {};
+	struct cv_original *original, *saved;
+	struct bpf_sock *sk = ctx->sk;
+
+	if (!config || !cv_is_proxy_end(config, key) || !sk)
+		return;
+	cv_connection_key_reverse(&client, key);
+	original = cv_handoff.lookup(&client);
+	if (!original) {
+		cv_count(CV_HANDOFF_MISSING, 0);
+		return;
+	}
+	saved = cv_originals.sk_storage_get(sk, &none, BPF_SK_STORAGE_GET_F_CREATE);
+	if (saved)
+		*saved = *original;
+	cv_handoff.delete(&client);
+	cv_count(CV_HANDOFF_TAKEN, 0);
+}
+
+static inline __attribute__((always_inline)) void cv_count_listener(struct bpf_sock_ops *ctx,
+								    s64 change)
+{
+	struct cv_config *config = cv_config_get();
+	int slot = 0;
+	s64 *listeners = cv_proxy_listeners.lookup(&slot);
+
+	if (config && listeners && cv_is_proxy_port(config, bpf_htons((u16)ctx->local_port)))
+		__sync_fetch_and_add(listeners, change);
+}
+
+static inline __attribute__((always_inline)) void cv_forget(struct bpf_sock_ops *ctx,
+							    struct cv_connection_key *key)
+{
+	struct cv_peer *peer = cv_peers.lookup(key);
+
+	/* A newer connection on the same ports owns the entry by now if the cookie differs. */
+	if (peer && peer->socket_cookie == bpf_get_socket_cookie(ctx))
+		cv_peers.delete(key);
+}
+
+int cv_sockops(struct bpf_sock_ops *ctx)
+{
+	struct cv_connection_key key;
+
+	if (ctx->family != AF_INET && ctx->family != AF_INET6)
+		return 1;
+	switch (ctx->op) {
+	case BPF_SOCK_OPS_TCP_LISTEN_CB:
+		cv_count_listener(ctx, 1);
+		bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags |
+						       BPF_SOCK_OPS_STATE_CB_FLAG);
+		break;
+	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
+		cv_connection_key_of_sockops(&key, ctx);
+		cv_handoff_store(ctx, &key);
+		cv_enrol(ctx, &key);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		cv_connection_key_of_sockops(&key, ctx);
+		cv_handoff_take(ctx, &key);
+		cv_enrol(ctx, &key);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (ctx->args[1] != BPF_TCP_CLOSE)
+			break;
+		if (ctx->args[0] == BPF_TCP_LISTEN) {
+			cv_count_listener(ctx, -1);
+			break;
+		}
+		cv_connection_key_of_sockops(&key, ctx);
+		cv_forget(ctx, &key);
+		break;
+	}
+	return 1;
+}
