@@ -118,3 +118,21 @@ class RedirectTable:
     destinations: dict[DestinationKey, Destination] = field(default_factory=dict)
     pods: dict[int, Pod] = field(default_factory=dict)
     local: dict[Address16, LocalFlag] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectConfig:
+    """Settings of the node's data path, one per node.
+
+    ``budget_bytes`` bounds what a receiver may have queued before sends to it go by TCP;
+    sends larger than ``max_redirect_bytes`` always do. ``pod_levels`` are the first and last level
+    of the cgroup tree (root = 0) at which a pod's directory may be.
+    """
+
+    proxy4: Address16 | None
+    proxy6: Address16 | None
+    listener_ports: dict[ProxyListener, int]
+    accelerate: bool
+    budget_bytes: int = 1 << 20
+    max_redirect_bytes: int = 16 << 10
+    pod_levels: tuple[int, int] = (1, 6)

@@ -1,0 +1,106 @@
+"""Every finding code, what it means and what to do: the source of ``docs/findings.md``.
+
+Codes are stable. A code that is no longer raised stays listed as retired and is never reused.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Code(NamedTuple):
+    """The stable part of a kind of finding."""
+
+    id: str
+    title: str
+    effect: str
+    """What still happens while the finding stands."""
+
+
+UNREADABLE_FILE = Code(
+    "CV0101",
+    "A file cannot be read as YAML or JSON",
+    "The objects of the file's last good version stay in force.",
+)
+UNREADABLE_OBJECT = Code(
+    "CV0102",
+    "A document is not a valid object of its kind",
+    "The object's last good version stays in force; a new object is left out.",
+)
+DUPLICATE_OBJECT = Code(
+    "CV0103",
+    "An object is defined more than once",
+    "The first one, by file name and document, is in force.",
+)
+UNKNOWN_KIND = Code(
+    "CV0104",
+    "Objects of this kind mean nothing to the mesh",
+    "They are ignored.",
+)
+MISSING_FOLDER = Code(
+    "CV0105",
+    "A manifest folder or file does not exist",
+    "The objects last read from it stay in force until it comes back.",
+)
+EXTERNAL_NAME = Code(
+    "CV0201",
+    "An ExternalName Service has no address of its own",
+    "Its traffic is not captured.",
+)
+DUPLICATE_DESTINATION = Code(
+    "CV0202",
+    "Two Services claim the same address and port",
+    "The first one, by namespace and name, takes the traffic.",
+)
+NO_CLUSTER_ADDRESS = Code(
+    "CV0203",
+    "A Service has no cluster IP yet",
+    "Its traffic is not captured.",
+)
+UNKNOWN_APP_PROTOCOL = Code(
+    "CV0204",
+    "An appProtocol reserved by Kubernetes is not known",
+    "The port is handled as opaque TCP.",
+)
+DUPLICATE_SERVICE_PORT = Code(
+    "CV0205",
+    "A Service lists the same TCP port twice",
+    "The first one is in force.",
+)
+HEADLESS_PROTOCOL_CONFLICT = Code(
+    "CV0206",
+    "Headless Services disagree on the protocol of an endpoint",
+    "The endpoint is handled as opaque TCP, which carries either.",
+)
+INVALID_MESH_LABEL = Code(
+    "CV0401",
+    "A mesh label or annotation has an invalid value",
+    "The default is in force in its place.",
+)
+UNKNOWN_ANNOTATION = Code(
+    "CV0402",
+    "An annotation or label under culvert.dev/ is not known here",
+    "It is ignored.",
+)
+DUPLICATE_ADDRESS = Code(
+    "CV0403",
+    "Two running pods claim the same address",
+    "Connections of that address are not accelerated.",
+)
+
+CODES: tuple[Code, ...] = (
+    UNREADABLE_FILE,
+    UNREADABLE_OBJECT,
+    DUPLICATE_OBJECT,
+    UNKNOWN_KIND,
+    MISSING_FOLDER,
+    EXTERNAL_NAME,
+    DUPLICATE_DESTINATION,
+    NO_CLUSTER_ADDRESS,
+    UNKNOWN_APP_PROTOCOL,
+    DUPLICATE_SERVICE_PORT,
+    HEADLESS_PROTOCOL_CONFLICT,
+    INVALID_MESH_LABEL,
+    UNKNOWN_ANNOTATION,
+    DUPLICATE_ADDRESS,
+)

@@ -1,0 +1,51 @@
+"""Settings of the mesh itself, the same for every object."""
+
+from __future__ import annotations
+
+import msgspec
+
+from culvert.model.redirect import ProxyListener
+
+
+class ListenerPorts(msgspec.Struct, frozen=True):
+    """Port of each proxy listener, in host order."""
+
+    service_http: int = 15001
+    service_tcp: int = 15002
+    pod_http: int = 15003
+    pod_tcp: int = 15004
+
+    def of(self, listener: ProxyListener) -> int:
+        """The port of a listener.
+
+        Raises:
+            KeyError: ``listener`` is ``DIRECT``, which has no port.
+        """
+        return {
+            ProxyListener.SERVICE_HTTP: self.service_http,
+            ProxyListener.SERVICE_TCP: self.service_tcp,
+            ProxyListener.POD_HTTP: self.pod_http,
+            ProxyListener.POD_TCP: self.pod_tcp,
+        }[listener]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Defaults and limits.
+
+    ``proxy_addresses`` are where the proxy listens on every node, at most one per family. Both
+    byte limits belong to the accelerator: ``receive_budget_bytes`` is how much a receiver may
+    have queued, ``redirect_max_bytes`` the largest write that leaves TCP.
+    """
+
+    proxy_addresses: tuple[str, ...] = ("169.254.77.1", "fd77::1")
+    listener_ports: ListenerPorts = ListenerPorts()
+    fail_open: bool = False
+    acceleration: bool = True
+    excluded_namespaces: frozenset[str] = frozenset({"kube-system"})
+    connect_timeout_seconds: float = 5.0
+    connection_buffer_bytes: int = 64 * 1024
+    upstream_idle_seconds: float = 4.0
+    """Idle HTTP connections to endpoints are closed after this, before common servers do."""
+    receive_budget_bytes: int = 1024 * 1024
+    redirect_max_bytes: int = 16 * 1024
+    drain_seconds: float = 30.0

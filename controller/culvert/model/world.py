@@ -1,0 +1,33 @@
+"""One snapshot of everything the compiler may know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from culvert.model.endpoint import EndpointSlice
+from culvert.model.finding import Finding
+from culvert.model.key import ObjectKey
+from culvert.model.node import Namespace, Node
+from culvert.model.service import Service
+from culvert.model.settings import Settings
+from culvert.model.workload import Workload
+
+
+class World(msgspec.Struct, frozen=True):
+    """What the cluster says, and what this node sees.
+
+    Sources keep an object's identity while its value is unchanged, so that identity can key a
+    cache. ``local_cgroups`` maps the UID of a pod on this node to its cgroup v2 id (the inode
+    number of its directory). ``findings`` are those of the source: what it could not read.
+    """
+
+    namespaces: Mapping[str, Namespace] = {}
+    nodes: Mapping[str, Node] = {}
+    workloads: Mapping[ObjectKey, Workload] = {}
+    services: Mapping[ObjectKey, Service] = {}
+    endpoint_slices: Mapping[ObjectKey, EndpointSlice] = {}
+    local_cgroups: Mapping[str, int] = {}
+    settings: Settings = Settings()
+    findings: tuple[Finding, ...] = ()
