@@ -16,9 +16,7 @@ VMLINUX = Path("/sys/kernel/btf/vmlinux")
 _KIND_ARRAY, _KIND_STRUCT, _KIND_UNION, _KIND_ENUM = 3, 4, 5, 6
 _KIND_TYPEDEF, _KIND_VOLATILE, _KIND_CONST, _KIND_RESTRICT = 8, 9, 10, 11
 _KIND_TYPE_TAG, _KIND_ENUM64 = 18, 19
-_MODIFIERS = frozenset(
-    {_KIND_TYPEDEF, _KIND_VOLATILE, _KIND_CONST, _KIND_RESTRICT, _KIND_TYPE_TAG}
-)
+_MODIFIERS = frozenset({_KIND_TYPEDEF, _KIND_VOLATILE, _KIND_CONST, _KIND_RESTRICT, _KIND_TYPE_TAG})
 # Bytes that follow the 12-byte type record: (fixed, per member)
 _TAIL = {
     1: (4, 0),
@@ -73,9 +71,7 @@ class Btf:
             kind, vlen = info >> 24 & 0x1F, info & 0xFFFF
             if kind in (_KIND_STRUCT, _KIND_UNION) and name_offset:
                 self._structs.setdefault(name_offset, len(self._types))
-            self._types.append(
-                _Type(kind, vlen, bool(info >> 31), size_or_type, position + 12)
-            )
+            self._types.append(_Type(kind, vlen, bool(info >> 31), size_or_type, position + 12))
             fixed, each = _TAIL.get(kind, (0, 0))
             position += 12 + fixed + each * vlen
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from bcc import BPF
 
 from culvert.redirect.btf import Btf, BtfError
-from culvert.redirect.headers import VARIABLE, header_tree
+from culvert.redirect.headers import headers_for_bcc
 from culvert.redirect.source import program_text
 from culvert.redirect.syscall import AttachType
 
@@ -93,10 +92,8 @@ def compile_module(
     ]
     if warnings_are_errors:
         flags += ["-Wall", "-Werror", "-Wno-macro-redefined", "-Wno-address-of-packed-member"]
-    with header_tree() as headers:
-        if headers is not None:
-            os.environ.setdefault(VARIABLE, str(headers))
-        elif VARIABLE not in os.environ:
+    with headers_for_bcc() as found:
+        if not found:
             raise CompileError(
                 "no kernel headers found under /lib/modules or /usr/src; "
                 "install the package linux-headers for this architecture"

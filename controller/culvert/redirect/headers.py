@@ -9,6 +9,7 @@ the running kernel's.
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from collections.abc import Iterator
@@ -36,9 +37,7 @@ def find_header_trees(sources: Path, modules: Path) -> tuple[Path, ...]:
     def version(tree: Path) -> tuple[int, ...]:
         return tuple(int(number) for number in re.findall(r"\d+", tree.name))
 
-    configured = [
-        tree for tree in sources.glob("linux-headers-*") if (tree / _AUTOCONF).is_file()
-    ]
+    configured = [tree for tree in sources.glob("linux-headers-*") if (tree / _AUTOCONF).is_file()]
     for tree in sorted(configured, key=version, reverse=True):
         if (tree / _KCONFIG).is_file():
             return (tree,)
@@ -59,16 +58,14 @@ def _link_children(into: Path, trees: tuple[Path, ...], inside: str) -> None:
 
 
 @contextmanager
-def header_tree() -> Iterator[Path | None]:
-    """A single tree of headers for the time of a compilation; None where none are installed."""
-    trees = find_header_trees(
-        Path("/usr/src"), Path("/lib/modules") / platform.release()
-    )
-    if not trees:
-        yield None
-        return
-    if len(trees) == 1:
-        yield trees[0]
+def headers_for_bcc() -> Iterator[bool]:
+    """Point BCC at one tree of headers for the time of a compilation; False: none are installed.
+
+    A value of ``BCC_KERNEL_SOURCE`` that the operator has set is left as it is.
+    """
+    trees = find_header_trees(Path("/usr/src"), Path("/lib/modules") / platform.release())
+    if VARIABLE in os.environ or not trees:
+        yield VARIABLE in os.environ
         return
     machine = platform.machine()
     architecture = {"x86_64": "x86", "aarch64": "arm64", "s390x": "s390"}.get(machine, machine)
@@ -76,4 +73,8 @@ def header_tree() -> Iterator[Path | None]:
         merged = Path(name)
         _link_children(merged, trees, "include")
         _link_children(merged, trees, f"arch/{architecture}/include")
-        yield merged
+        os.environ[VARIABLE] = name
+        try:
+            yield True
+        finally:
+            del os.environ[VARIABLE]

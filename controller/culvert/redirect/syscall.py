@@ -1,7 +1,7 @@
 """The bpf(2) system call, as far as this package needs it.
 
-Layouts are those of ``union bpf_attr`` in the kernel's ``include/uapi/linux/bpf.h``. Used instead of
-libbcc in long-lived processes: libbcc brings the whole of LLVM into the address space.
+Layouts are those of ``union bpf_attr`` in the kernel's ``include/uapi/linux/bpf.h``. Used instead
+of libbcc in long-lived processes: libbcc brings the whole of LLVM into the address space.
 """
 
 from __future__ import annotations

@@ -1,0 +1,91 @@
+"""From values to the bytes of the maps; pure."""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import sys
+
+from culvert.model.redirect import (
+    Address16,
+    DestinationKey,
+    ProxyListener,
+    RedirectConfig,
+    RedirectTable,
+    address_text,
+)
+from culvert.redirect import abi
+
+MapContents = dict[str, dict[bytes, bytes]]
+"""map name -> key bytes -> value bytes."""
+
+CONFIG = "cv_config"
+DESTINATIONS = "cv_destinations"
+PODS = "cv_pods"
+EXCLUDED_PORTS = "cv_excluded_ports"
+EXCLUDED_CIDRS = "cv_excluded_cidrs"
+LOCAL = "cv_local"
+
+RECONCILED_MAPS = (CONFIG, EXCLUDED_PORTS, EXCLUDED_CIDRS, LOCAL, DESTINATIONS, PODS)
+"""In the order of writing: what a pod's entry relies on is there before the entry is."""
+
+_SLOT_ZERO = bytes(4)
+_PRESENT = (1).to_bytes(4, sys.byteorder)
+
+
+def _bytes16(address: Address16 | None) -> ctypes.Array[ctypes.c_uint8]:
+    return abi.AddressBytes.from_buffer_copy(address or bytes(16))
+
+
+def encode_config(config: RedirectConfig) -> bytes:
+    """``struct cv_config``."""
+    value = abi.Config(
+        proxy4=_bytes16(config.proxy4),
+        proxy6=_bytes16(config.proxy6),
+        flags=abi.ConfigFlag.ACCELERATE if config.accelerate else 0,
+        budget_bytes=config.budget_bytes,
+        max_redirect_bytes=config.max_redirect_bytes,
+        pod_level_min=config.pod_levels[0],
+        pod_level_max=config.pod_levels[1],
+    )
+    for listener, port in config.listener_ports.items():
+        if listener is not ProxyListener.DIRECT:
+            value.listener_port_be[listener] = socket.htons(port)
+    return bytes(value)
+
+
+def encode_destination_key(key: DestinationKey) -> bytes:
+    """``struct cv_destination_key``."""
+    return key.address + socket.htons(key.port_host).to_bytes(2, sys.byteorder) + bytes(2)
+
+
+def encode_table(config: RedirectConfig, table: RedirectTable) -> MapContents:
+    """What every reconciled map must hold."""
+    contents: MapContents = {name: {} for name in RECONCILED_MAPS}
+    contents[CONFIG][_SLOT_ZERO] = encode_config(config)
+    for key, destination in table.destinations.items():
+        contents[DESTINATIONS][encode_destination_key(key)] = bytes(
+            (destination.listener, destination.flags, 0, 0)
+        )
+    for address, local_flags in table.local.items():
+        contents[LOCAL][bytes(address)] = int(local_flags).to_bytes(4, sys.byteorder)
+    for cgroup_id, pod in table.pods.items():
+        flags = int(pod.flags)
+        for port in pod.excluded_ports:
+            flags |= abi.PodMapFlag.EXCLUDES_PORTS
+            port_key = abi.ExcludedPortKey(cgroup_id=cgroup_id, port_be=socket.htons(port))
+            contents[EXCLUDED_PORTS][bytes(port_key)] = _PRESENT
+        for network, prefix_bits in pod.excluded_cidrs:
+            flags |= abi.PodMapFlag.EXCLUDES_CIDRS
+            cidr_key = (
+                (64 + prefix_bits).to_bytes(4, sys.byteorder)
+                + cgroup_id.to_bytes(8, sys.byteorder)
+                + network
+            )
+            contents[EXCLUDED_CIDRS][cidr_key] = _PRESENT
+        value = abi.Pod(flags=flags)
+        for own in pod.addresses:
+            family4 = ":" not in address_text(own)
+            setattr(value, "address4" if family4 else "address6", _bytes16(own))
+        contents[PODS][cgroup_id.to_bytes(8, sys.byteorder)] = bytes(value)
+    return contents

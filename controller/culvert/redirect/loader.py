@@ -1,0 +1,292 @@
+"""The loader: compile, test and pin the programs, then exit and take LLVM with it.
+
+``python -m culvert.redirect.loader --root /sys/fs/bpf/culvert/node`` prints a ``LoadReport`` as
+JSON, or a ``LoadFailure`` with exit status 1. Nothing is attached here: the agent first fills the
+maps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import platform
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from bcc import BPF
+
+from culvert.model.redirect import RedirectConfig
+from culvert.redirect.attach import AttachError, Hook, attach, attach_sk_msg
+from culvert.redirect.compiler import (
+    CAPACITIES,
+    PROGRAMS,
+    CompileError,
+    compile_module,
+    load_program,
+)
+from culvert.redirect.encode import CONFIG, encode_config
+from culvert.redirect.kernel import KernelMaps
+from culvert.redirect.plan import Put
+from culvert.redirect.report import (
+    Acceleration,
+    CaseResult,
+    LoadFailure,
+    LoadReport,
+    boot_id,
+)
+from culvert.redirect.selftest import ONLY_ON_REQUEST, run_cases
+from culvert.redirect.source import abi_digest, bpf_directory, source_digest
+from culvert.redirect.syscall import AttachType, Command, bpf, object_pin
+
+BPFFS_MAGIC = 0xCAFE4A11
+_OPTIONAL = {
+    "cv_getpeername4": "getpeername",
+    "cv_getpeername6": "getpeername",
+    "cv_sk_msg": "acceleration",
+}
+_SELF_TEST_SECONDS = 60
+
+
+class LoadError(Exception):
+    """Nothing can be loaded; carries what to tell the operator."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.failure = LoadFailure(problem, remedy)
+
+
+def _filesystem_magic(path: Path) -> int:
+    buffer = ctypes.create_string_buffer(256)
+    ctypes.CDLL(None, use_errno=True).statfs(str(path).encode(), buffer)
+    return int(struct.unpack_from("q", buffer)[0])
+
+
+def _require_bpffs(root: Path) -> None:
+    existing = root
+    while not existing.exists():
+        existing = existing.parent
+    if _filesystem_magic(existing) != BPFFS_MAGIC:
+        raise LoadError(f"{existing} is not on a bpf filesystem", f"mount -t bpf bpf {existing}")
+
+
+def _program_tag(fd: int) -> str:
+    info = ctypes.create_string_buffer(256)
+    bpf(Command.OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", fd, len(info), ctypes.addressof(info)))
+    return info.raw[8:16].hex()
+
+
+@contextmanager
+def _temporary_cgroup(cgroup_root: Path) -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="culvert-selftest-", dir=cgroup_root))
+    try:
+        yield path
+    finally:
+        path.rmdir()
+
+
+def _run_in_child(cgroup: Path, maps: Path, config: RedirectConfig) -> list[CaseResult]:
+    """Run the cases in a child that has joined ``cgroup``; a stuck or dying child is a failure."""
+    read_fd, write_fd = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.close(read_fd)
+            signal.alarm(_SELF_TEST_SECONDS)
+            (cgroup / "cgroup.procs").write_text("0")
+            results = run_cases(maps, config.budget_bytes, config.max_redirect_bytes)
+            os.write(write_fd, msgspec.json.encode(results))
+            status = 0
+        except OSError as error:
+            failed = [CaseResult("set-up", False, str(error))]
+            os.write(write_fd, msgspec.json.encode(failed))
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write_fd)
+    with os.fdopen(read_fd, "rb") as pipe:
+        answer = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    if status or not answer:
+        return [CaseResult("finishes", False, f"the self-test ended with wait status {status}")]
+    return msgspec.json.decode(answer, type=list[CaseResult])
+
+
+def self_test(directory: Path, root: Path, cgroup_root: Path) -> list[CaseResult]:
+    """Load a second instance of the programs on maps of its own and run the cases on it.
+
+    Raises:
+        CompileError: as for the programs themselves.
+        AttachError: the kernel refused to attach them to a cgroup.
+    """
+    scratch = root / f"selftest-{os.getpid()}"
+    maps, programs, links = scratch / "maps", scratch / "programs", scratch / "links"
+    for path in (maps, programs):
+        path.mkdir(parents=True)
+    small = dict.fromkeys(CAPACITIES, 1024)
+    config = RedirectConfig(None, None, {}, accelerate=True)
+    try:
+        module = compile_module(directory, str(maps), small, warnings_are_errors=False)
+        for program in PROGRAMS:
+            if program.function in ("cv_sockops", "cv_sk_msg"):
+                object_pin(load_program(module, program), str(programs / program.function))
+        with KernelMaps(maps) as opened:
+            opened.apply([Put(CONFIG, bytes(4), encode_config(config))])
+        attach_sk_msg(programs, maps)
+        with _temporary_cgroup(cgroup_root) as cgroup:
+            hook = Hook("sockops", "cv_sockops", cgroup, AttachType.CGROUP_SOCK_OPS)
+            attach(programs, links, (hook,))
+            try:
+                return _run_in_child(cgroup, maps, config)
+            finally:
+                (links / hook.name).unlink()
+    finally:
+        for path in (links, programs, maps):
+            for pin in path.iterdir() if path.is_dir() else ():
+                pin.unlink()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _pin_programs(module: BPF, root: Path, features: dict[str, str]) -> dict[str, str]:
+    """Load every program and pin it; all or nothing but for the optional ones."""
+    upcoming = root / f"programs-{os.getpid()}"
+    upcoming.mkdir(parents=True)
+    tags = {}
+    try:
+        for program in PROGRAMS:
+            try:
+                fd = load_program(module, program)
+            except CompileError as error:
+                feature = _OPTIONAL.get(program.function)
+                if feature is None:
+                    raise
+                features[feature] = str(error)
+                continue
+            object_pin(fd, str(upcoming / program.function))
+            tags[program.function] = _program_tag(fd)
+        programs = root / "programs"
+        if programs.is_dir():
+            for pin in programs.iterdir():
+                pin.unlink()
+            programs.rmdir()
+        upcoming.rename(programs)
+    except BaseException:
+        for pin in upcoming.iterdir() if upcoming.is_dir() else ():
+            pin.unlink()
+        upcoming.rmdir()
+        raise
+    return tags
+
+
+def judge(results: list[CaseResult], unavailable: str) -> tuple[Acceleration, str]:
+    """From the self-test to a decision and its reason."""
+    if unavailable:
+        return Acceleration.OFF, unavailable
+    failed = [result for result in results if not result.passed]
+    reason = "; ".join(f"{result.name}: {result.detail}" for result in failed)
+    if not failed:
+        return Acceleration.ON, ""
+    if all(result.name in ONLY_ON_REQUEST for result in failed):
+        return Acceleration.ON_REQUEST, reason
+    return Acceleration.OFF, reason
+
+
+def load(root: Path, cgroup_root: Path, *, without: frozenset[str]) -> LoadReport:
+    """Compile, pin and test.
+
+    Raises:
+        LoadError: the node cannot capture traffic at all.
+    """
+    start = time.monotonic()
+    _require_bpffs(root)
+    directory = bpf_directory()
+    maps = root / f"maps-{abi_digest(directory, CAPACITIES)}"
+    maps.mkdir(parents=True, exist_ok=True)
+    features = {"capture": "on", "getpeername": "on"}
+    results: list[CaseResult] = []
+    try:
+        module = compile_module(directory, str(maps), CAPACITIES, warnings_are_errors=False)
+        tags = _pin_programs(module, root, features)
+    except CompileError as error:
+        raise LoadError(
+            str(error), "see the compiler's or verifier's messages above, and docs/install.md"
+        ) from error
+    unavailable = features.pop("acceleration", "")
+    if "acceleration" in without:
+        unavailable = "switched off by the operator"
+    if not unavailable:
+        try:
+            results = self_test(directory, root, cgroup_root)
+        except (CompileError, AttachError, OSError) as error:
+            unavailable = f"the self-test could not run: {error}"
+    acceleration, reason = judge(results, unavailable)
+    return LoadReport(
+        boot_id=boot_id(),
+        kernel=platform.release(),
+        source_sha256=source_digest(directory),
+        maps_path=str(maps),
+        programs_path=str(root / "programs"),
+        program_tags=tags,
+        features=features,
+        self_test=results,
+        acceleration=acceleration,
+        acceleration_reason=reason,
+        seconds=round(time.monotonic() - start, 3),
+    )
+
+
+def compile_only(root: Path) -> None:
+    """Compile with warnings as errors and load every program, leaving nothing; for lint.
+
+    Raises:
+        LoadError: a warning, an error, or a refusal by the verifier.
+    """
+    _require_bpffs(root)
+    scratch = root / f"lint-{os.getpid()}"
+    scratch.mkdir(parents=True)
+    small = dict.fromkeys(CAPACITIES, 1024)
+    try:
+        module = compile_module(bpf_directory(), str(scratch), small, warnings_are_errors=True)
+        for program in PROGRAMS:
+            load_program(module, program)
+    except CompileError as error:
+        raise LoadError(str(error), "fix the C sources") from error
+    finally:
+        for pin in scratch.iterdir():
+            pin.unlink()
+        scratch.rmdir()
+
+
+def main() -> int:
+    """Command line of the loader process."""
+    parser = argparse.ArgumentParser(prog="culvert-loader", description=__doc__)
+    parser.add_argument("--root", type=Path, default=Path("/sys/fs/bpf/culvert"))
+    parser.add_argument("--cgroup-root", type=Path, help="where the self-test makes its cgroup")
+    parser.add_argument("--without", action="append", default=[], choices=["acceleration"])
+    parser.add_argument("--compile-only", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        if arguments.compile_only:
+            compile_only(arguments.root)
+            return 0
+        if arguments.cgroup_root is None:
+            parser.error("--cgroup-root is needed")
+        report = load(arguments.root, arguments.cgroup_root, without=frozenset(arguments.without))
+    except LoadError as error:
+        sys.stdout.write(msgspec.json.encode(error.failure).decode() + "\n")
+        return 1
+    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

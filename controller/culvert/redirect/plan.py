@@ -1,0 +1,48 @@
+"""What to change in the maps to get from what they have to what is wanted; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from culvert.redirect.encode import RECONCILED_MAPS, MapContents
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write one entry."""
+
+    map_name: str
+    key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete one entry."""
+
+    map_name: str
+    key: bytes
+
+
+Change = Put | Remove
+
+
+def diff(have: MapContents, want: MapContents) -> list[Change]:
+    """Changes in the order in which they must be made.
+
+    Entries are added before any is removed, so that at no moment a destination that is both in
+    ``have`` and in ``want`` is missing; removals go the other way round, so that a pod's entry is
+    gone before the exclusions it refers to. Nothing is written that is there already.
+    """
+    changes: list[Change] = []
+    for name in RECONCILED_MAPS:
+        present = have.get(name, {})
+        changes += [
+            Put(name, key, value)
+            for key, value in want.get(name, {}).items()
+            if present.get(key) != value
+        ]
+    for name in reversed(RECONCILED_MAPS):
+        wanted = want.get(name, {})
+        changes += [Remove(name, key) for key in have.get(name, {}) if key not in wanted]
+    return changes
