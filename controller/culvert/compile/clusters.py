@@ -1,0 +1,102 @@
+"""Clusters: how the proxy connects to endpoints.
+
+A cluster's bytes depend on one Service port, never on endpoints, so that churn of endpoints
+leaves its connection pools alone.
+"""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
+from envoy.config.core.v3.address_pb2 import TcpKeepalive
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from google.protobuf.wrappers_pb2 import UInt32Value
+
+from culvert.compile.http import MAX_HEADERS_KIB, common_options, http1_options, http2_options
+from culvert.compile.names import POD_HTTP_CLUSTER, POD_TCP_CLUSTER
+from culvert.compile.packing import duration, pack, resource
+from culvert.compile.protocol import Protocol
+from culvert.model.desired import Resource
+from culvert.model.settings import Settings
+
+_HTTP_OPTIONS_KEY = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_UNLIMITED = 2**32 - 1
+
+
+def compile_service_cluster(
+    name: str,
+    endpoints: str,
+    stat_name: str,
+    protocol: Protocol,
+    client_ip_affinity: bool,
+    settings: Settings,
+) -> Resource:
+    """The cluster of a Service port, with its endpoints by EDS under the name ``endpoints``."""
+    cluster = _cluster(name, settings)
+    cluster.alt_stat_name = stat_name
+    cluster.type = Cluster.EDS
+    cluster.eds_cluster_config.CopyFrom(
+        Cluster.EdsClusterConfig(
+            eds_config=ConfigSource(
+                resource_api_version=ApiVersion.V3, ads=AggregatedConfigSource()
+            ),
+            service_name=endpoints,
+        )
+    )
+    # Connections differ in length: fewest outstanding spreads them better than taking turns.
+    cluster.lb_policy = Cluster.MAGLEV if client_ip_affinity else Cluster.LEAST_REQUEST
+    if protocol.is_http:
+        _set_http_options(cluster, protocol, settings)
+    return resource(name, cluster)
+
+
+def compile_pod_clusters(settings: Settings) -> tuple[Resource, ...]:
+    """The two clusters that connect to the original destination itself."""
+    clusters = []
+    for name, protocol in ((POD_HTTP_CLUSTER, Protocol.HTTP), (POD_TCP_CLUSTER, Protocol.TCP)):
+        cluster = _cluster(name, settings)
+        cluster.type = Cluster.ORIGINAL_DST
+        cluster.lb_policy = Cluster.CLUSTER_PROVIDED
+        if protocol.is_http:
+            _set_http_options(cluster, protocol, settings)
+        clusters.append(resource(name, cluster))
+    return tuple(clusters)
+
+
+def _cluster(name: str, settings: Settings) -> Cluster:
+    return Cluster(
+        name=name,
+        connect_timeout=duration(settings.connect_timeout_seconds),
+        per_connection_buffer_limit_bytes=UInt32Value(value=settings.connection_buffer_bytes),
+        circuit_breakers=CircuitBreakers(
+            thresholds=[
+                # Envoy's defaults (1,024 connections, 3 retries) would be limits that nobody set.
+                CircuitBreakers.Thresholds(
+                    max_connections=UInt32Value(value=_UNLIMITED),
+                    max_pending_requests=UInt32Value(value=_UNLIMITED),
+                    max_requests=UInt32Value(value=_UNLIMITED),
+                    max_retries=UInt32Value(value=_UNLIMITED),
+                )
+            ]
+        ),
+        upstream_connection_options=UpstreamConnectionOptions(
+            tcp_keepalive=TcpKeepalive(
+                keepalive_probes=UInt32Value(value=6),
+                keepalive_time=UInt32Value(value=60),
+                keepalive_interval=UInt32Value(value=15),
+            )
+        ),
+    )
+
+
+def _set_http_options(cluster: Cluster, protocol: Protocol, settings: Settings) -> None:
+    common = common_options(idle_timeout_seconds=settings.upstream_idle_seconds)
+    common.max_response_headers_kb.value = MAX_HEADERS_KIB
+    options = HttpProtocolOptions(common_http_protocol_options=common)
+    if protocol is Protocol.HTTP2:
+        options.explicit_http_config.http2_protocol_options.CopyFrom(http2_options())
+    else:
+        options.use_downstream_protocol_config.http_protocol_options.CopyFrom(http1_options())
+        options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2_options())
+    cluster.typed_extension_protocol_options[_HTTP_OPTIONS_KEY].CopyFrom(pack(options))

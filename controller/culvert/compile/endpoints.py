@@ -1,0 +1,119 @@
+"""Endpoints of a Service port: which ones, and which first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.endpoint.v3.endpoint_components_pb2 import (
+    Endpoint as EndpointMessage,
+)
+from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+
+from culvert.compile.packing import resource
+from culvert.compile.topology import Topology
+from culvert.model.desired import Resource
+from culvert.model.endpoint import Endpoint, EndpointSlice
+from culvert.model.service import Service, ServicePort, TrafficDistribution
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One address and port that may take a Service port's connections."""
+
+    address: str
+    port_host: int
+    endpoint: Endpoint
+
+    @property
+    def order(self) -> tuple[int, bytes, int]:
+        """Numeric order of the address, then port."""
+        address = ip_address(self.address)
+        return address.version, address.packed, self.port_host
+
+
+def select_backends(
+    service: Service, port: ServicePort, slices: Iterable[EndpointSlice], ip_version: int
+) -> tuple[Backend, ...]:
+    """The backends of one family that are fit for traffic, in order of address.
+
+    As kube-proxy does: those that are ready; where none is, those that still serve while they
+    terminate. All of them where the Service publishes addresses that are not ready. An address
+    that several slices hold counts once, as ready if it is in any.
+    """
+    found: dict[tuple[str, int], Backend] = {}
+    for part in slices:
+        if part.ip_version != ip_version:
+            continue
+        target = next(
+            (p for p in part.ports if p.name == port.name and p.protocol == port.protocol), None
+        )
+        if target is None:
+            continue
+        for endpoint in part.endpoints:
+            backend = Backend(endpoint.addresses[0], target.port_host, endpoint)
+            known = found.get((backend.address, backend.port_host))
+            if known is None or (endpoint.ready and not known.endpoint.ready):
+                found[backend.address, backend.port_host] = backend
+    backends = sorted(found.values(), key=lambda backend: backend.order)
+    if service.publish_not_ready_addresses:
+        return tuple(backends)
+    ready = tuple(backend for backend in backends if backend.endpoint.ready)
+    return ready or tuple(
+        backend for backend in backends if backend.endpoint.serving and backend.endpoint.terminating
+    )
+
+
+def rank_backends(
+    service: Service, backends: Sequence[Backend], topology: Topology
+) -> tuple[tuple[Backend, ...], ...]:
+    """Group backends by preference, most preferred first; no group is empty.
+
+    Traffic goes to the first group alone. A Service that allows local endpoints only has no
+    groups where none is local: its connections then fail on this node, as Kubernetes says.
+    """
+    if service.local_endpoints_only:
+        backends = [b for b in backends if topology.is_on_node(b.endpoint)]
+    match service.traffic_distribution:
+        case TrafficDistribution.ANYWHERE:
+            groups: list[list[Backend]] = [list(backends)]
+        case TrafficDistribution.SAME_ZONE:
+            groups = [[], []]
+            for backend in backends:
+                groups[0 if topology.is_in_zone(backend.endpoint) else 1].append(backend)
+        case TrafficDistribution.SAME_NODE:
+            groups = [[], [], []]
+            for backend in backends:
+                on_node = topology.is_on_node(backend.endpoint)
+                in_zone = topology.is_in_zone(backend.endpoint)
+                groups[0 if on_node else 1 if in_zone else 2].append(backend)
+    return tuple(tuple(group) for group in groups if group)
+
+
+def compile_endpoints(name: str, groups: Sequence[Sequence[Backend]]) -> Resource:
+    """The load assignment of one Service port and family, one priority per group."""
+    return resource(
+        name,
+        ClusterLoadAssignment(
+            cluster_name=name,
+            endpoints=[
+                LocalityLbEndpoints(
+                    priority=priority, lb_endpoints=[_lb_endpoint(backend) for backend in group]
+                )
+                for priority, group in enumerate(groups)
+            ],
+        ),
+    )
+
+
+def _lb_endpoint(backend: Backend) -> LbEndpoint:
+    return LbEndpoint(
+        endpoint=EndpointMessage(
+            address=Address(
+                socket_address=SocketAddress(address=backend.address, port_value=backend.port_host)
+            )
+        )
+    )

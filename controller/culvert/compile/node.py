@@ -1,0 +1,88 @@
+"""Putting one node together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+from culvert.compile.clusters import compile_pod_clusters
+from culvert.compile.enrolment import check_namespace
+from culvert.compile.listeners import compile_listeners
+from culvert.compile.packing import RESOURCE_TYPES
+from culvert.compile.redirect import compile_redirect, settle_claims
+from culvert.compile.service import ServicePart, compile_service
+from culvert.compile.topology import topology_of
+from culvert.compile.workload import WorkloadPart, compile_workload
+from culvert.model.desired import Desired, Resource
+from culvert.model.endpoint import EndpointSlice
+from culvert.model.finding import Finding
+from culvert.model.key import ObjectKey
+from culvert.model.settings import Settings
+from culvert.model.world import World
+
+
+def compile_node(world: World, node_name: str) -> Desired:
+    """What the node should hold.
+
+    Pure and total: equal worlds give equal bytes whatever the order of their mappings, and no
+    content of an object makes it raise; what cannot take effect is a finding.
+    """
+    topology = topology_of(world.nodes, node_name)
+    slices = slices_by_service(world.endpoint_slices)
+    services = [
+        compile_service(
+            service,
+            slices.get(key, ()),
+            world.namespaces.get(key.namespace),
+            topology,
+            world.settings,
+        )
+        for key, service in sorted(world.services.items())
+    ]
+    workloads = [
+        compile_workload(
+            workload,
+            world.namespaces.get(key.namespace),
+            node_name,
+            world.local_cgroups.get(workload.uid),
+            world.settings,
+        )
+        for key, workload in sorted(world.workloads.items())
+    ]
+    return assemble(world, services, workloads, compile_constant(world.settings))
+
+
+def compile_constant(settings: Settings) -> tuple[Resource, ...]:
+    """The resources that no object of the cluster changes."""
+    return (*compile_listeners(settings), *compile_pod_clusters(settings))
+
+
+def slices_by_service(
+    endpoint_slices: Mapping[ObjectKey, EndpointSlice],
+) -> Mapping[ObjectKey, Sequence[EndpointSlice]]:
+    """Endpoint slices by the Service they belong to, each in order of slice name."""
+    grouped: defaultdict[ObjectKey, list[EndpointSlice]] = defaultdict(list)
+    for _, part in sorted(endpoint_slices.items()):
+        grouped[part.service_key].append(part)
+    return grouped
+
+
+def assemble(
+    world: World,
+    services: Sequence[ServicePart],
+    workloads: Sequence[WorkloadPart],
+    constant: Iterable[Resource],
+) -> Desired:
+    """Put parts, in order of namespace and name, together and settle their conflicts."""
+    claims, conflicts = settle_claims(services)
+    redirect, redirect_findings = compile_redirect(claims, services, workloads, world.settings)
+    resources: dict[str, dict[str, Resource]] = {type_url: {} for type_url in RESOURCE_TYPES}
+    for resource in chain(constant, *(claim.resources for claim in claims)):
+        resources[resource.type_url][resource.name] = resource
+    findings: set[Finding] = {*world.findings, *conflicts, *redirect_findings}
+    for part in chain[ServicePart | WorkloadPart](services, workloads):
+        findings.update(part.findings)
+    for namespace in world.namespaces.values():
+        findings.update(check_namespace(namespace))
+    return Desired(resources, redirect, tuple(sorted(findings)))

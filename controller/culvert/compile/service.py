@@ -1,0 +1,197 @@
+"""One Service: what it claims of the proxy and of the redirect maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from culvert.compile.clusters import compile_service_cluster
+from culvert.compile.endpoints import compile_endpoints, rank_backends, select_backends
+from culvert.compile.enrolment import enrol_service
+from culvert.compile.names import (
+    endpoints_name,
+    http_cluster_name,
+    ip_version,
+    tcp_cluster_name,
+)
+from culvert.compile.protocol import Protocol, is_unknown_reserved, port_protocol
+from culvert.compile.routes import compile_scope
+from culvert.compile.topology import Topology
+from culvert.model.codes import (
+    DUPLICATE_SERVICE_PORT,
+    EXTERNAL_NAME,
+    NO_CLUSTER_ADDRESS,
+    UNKNOWN_APP_PROTOCOL,
+)
+from culvert.model.desired import Resource
+from culvert.model.endpoint import EndpointSlice
+from culvert.model.finding import Finding, Severity
+from culvert.model.node import Namespace
+from culvert.model.redirect import (
+    Destination,
+    DestinationFlag,
+    DestinationKey,
+    ProxyListener,
+    address16,
+)
+from culvert.model.service import Service, ServiceKind, ServicePort
+from culvert.model.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One destination of a Service, with every Envoy resource that only it needs."""
+
+    key: DestinationKey
+    destination: Destination
+    field: str
+    """The part of the Service that claims it."""
+    resources: tuple[Resource, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePart:
+    """What one Service adds to a node.
+
+    ``virtual`` are claims on its own addresses, ``endpoints`` (headless Services) on addresses
+    that belong to its endpoints.
+    """
+
+    subject: str
+    virtual: tuple[Claim, ...] = ()
+    endpoints: tuple[Claim, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def compile_service(
+    service: Service,
+    slices: Sequence[EndpointSlice],
+    namespace: Namespace | None,
+    topology: Topology,
+    settings: Settings,
+) -> ServicePart:
+    """Compile one Service with the endpoint slices that belong to it."""
+    subject = f"Service {service.key}"
+    enrolment = enrol_service(service, namespace, settings)
+    if not enrolment.captured:
+        return ServicePart(subject, findings=enrolment.findings)
+    flags = DestinationFlag.FAIL_OPEN if enrolment.fail_open else DestinationFlag.NONE
+    findings = [*enrolment.findings, *_check_shape(service)]
+    ports = []
+    seen: set[int] = set()
+    for index, port in enumerate(service.ports):
+        if port.protocol != "TCP":
+            continue
+        field = f"spec.ports[{index}]"
+        if port.port_host in seen:
+            findings.append(
+                Finding(
+                    DUPLICATE_SERVICE_PORT.id,
+                    subject,
+                    f"{field}.port",
+                    f"TCP port {port.port_host} is listed before",
+                    "give each port its own number",
+                )
+            )
+            continue
+        seen.add(port.port_host)
+        ports.append((field, port))
+        if is_unknown_reserved(port.app_protocol):
+            findings.append(
+                Finding(
+                    UNKNOWN_APP_PROTOCOL.id,
+                    subject,
+                    f"{field}.appProtocol",
+                    f"'{port.app_protocol}' is not known; the port is handled as opaque TCP",
+                    "use http, grpc, kubernetes.io/h2c, kubernetes.io/ws or tcp",
+                    Severity.WARNING,
+                )
+            )
+    virtual: list[Claim] = []
+    endpoints: list[Claim] = []
+    for field, port in ports:
+        if service.kind is ServiceKind.CLUSTER_IP:
+            virtual += (
+                _claim_address(service, port, address, field, flags, slices, topology, settings)
+                for address in service.cluster_addresses
+            )
+        elif service.kind is ServiceKind.HEADLESS:
+            endpoints += _claim_endpoints(port, field, flags, slices)
+    return ServicePart(subject, tuple(virtual), tuple(endpoints), tuple(findings))
+
+
+def _check_shape(service: Service) -> list[Finding]:
+    subject = f"Service {service.key}"
+    if service.kind is ServiceKind.EXTERNAL_NAME:
+        return [
+            Finding(
+                EXTERNAL_NAME.id,
+                subject,
+                "spec.type",
+                f"traffic to {service.external_name or 'its name'} is not captured",
+                "use a Service with endpoints if the mesh should carry it",
+                Severity.WARNING,
+            )
+        ]
+    if service.kind is ServiceKind.CLUSTER_IP and not service.cluster_addresses:
+        return [
+            Finding(
+                NO_CLUSTER_ADDRESS.id,
+                subject,
+                "spec.clusterIP",
+                "it has no address, so no connection can be recognised as going to it",
+                "set spec.clusterIP, or let the cluster assign one",
+            )
+        ]
+    return []
+
+
+def _claim_address(
+    service: Service,
+    port: ServicePort,
+    address: str,
+    field: str,
+    flags: DestinationFlag,
+    slices: Sequence[EndpointSlice],
+    topology: Topology,
+    settings: Settings,
+) -> Claim:
+    version = ip_version(address)
+    protocol = port_protocol(port)
+    by_eds = endpoints_name(service.key, port.port_host, version)
+    affinity = service.client_ip_affinity
+    backends = select_backends(service, port, slices, version)
+    assignment = compile_endpoints(by_eds, rank_backends(service, backends, topology))
+    name = (
+        http_cluster_name(service.key, port.port_host, version)
+        if protocol.is_http
+        else tcp_cluster_name(address, port.port_host)
+    )
+    cluster = compile_service_cluster(name, by_eds, by_eds, protocol, affinity, settings)
+    resources: tuple[Resource, ...] = (cluster, assignment)
+    if protocol.is_http:
+        scope = compile_scope(address, port.port_host, by_eds, name, affinity)
+        resources = (*resources, scope)
+    listener = ProxyListener.SERVICE_HTTP if protocol.is_http else ProxyListener.SERVICE_TCP
+    return Claim(
+        DestinationKey(address16(address), port.port_host),
+        Destination(listener, flags),
+        field,
+        resources,
+    )
+
+
+def _claim_endpoints(
+    port: ServicePort, field: str, flags: DestinationFlag, slices: Sequence[EndpointSlice]
+) -> list[Claim]:
+    """Every endpoint, ready or not: which of them DNS hands out is not for the proxy to judge."""
+    http = port_protocol(port) is not Protocol.TCP
+    destination = Destination(ProxyListener.POD_HTTP if http else ProxyListener.POD_TCP, flags)
+    keys = {
+        DestinationKey(address16(endpoint.addresses[0]), target.port_host)
+        for part in slices
+        for target in part.ports
+        if target.name == port.name and target.protocol == port.protocol
+        for endpoint in part.endpoints
+    }
+    return [Claim(key, destination, field) for key in sorted(keys)]

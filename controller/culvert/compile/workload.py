@@ -1,0 +1,78 @@
+"""One pod: what it adds to the redirect maps of a node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from culvert.compile.enrolment import enrol_pod
+from culvert.model.finding import Finding
+from culvert.model.node import Namespace
+from culvert.model.redirect import (
+    ANY_PORT,
+    Address16,
+    Destination,
+    DestinationKey,
+    LocalFlag,
+    Pod,
+    PodFlag,
+    ProxyListener,
+    address16,
+)
+from culvert.model.settings import Settings
+from culvert.model.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadPart:
+    """What one pod adds to a node.
+
+    ``addresses`` are those it holds now; ``destinations`` how others reach them; ``pod`` and
+    ``local`` are set only on the node it runs on.
+    """
+
+    subject: str
+    addresses: tuple[Address16, ...] = ()
+    destinations: tuple[tuple[DestinationKey, Destination], ...] = ()
+    pod: tuple[int, Pod] | None = None
+    local: tuple[tuple[Address16, LocalFlag], ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def compile_workload(
+    workload: Workload,
+    namespace: Namespace | None,
+    node_name: str,
+    cgroup_id: int | None,
+    settings: Settings,
+) -> WorkloadPart:
+    """Compile one pod. Findings about it are left to the node it runs on."""
+    subject = f"Pod {workload.key}"
+    is_local = workload.node == node_name
+    enrolment = enrol_pod(workload, namespace, settings)
+    findings = enrolment.findings if is_local else ()
+    if not workload.has_own_addresses:
+        return WorkloadPart(subject, findings=findings)
+    addresses = tuple(address16(address) for address in workload.addresses)
+    if not enrolment.enrolled:
+        return WorkloadPart(subject, addresses, findings=findings)
+    destinations = [
+        (DestinationKey(address, port), Destination(listener))
+        for address in addresses
+        for port, listener in (
+            (ANY_PORT, ProxyListener.POD_TCP),
+            *((p, ProxyListener.DIRECT) for p in sorted(enrolment.excluded_inbound_ports)),
+        )
+    ]
+    if not is_local:
+        return WorkloadPart(subject, addresses, tuple(destinations))
+    flags = PodFlag.CAPTURED | (PodFlag.FAIL_OPEN if enrolment.fail_open else PodFlag.NONE)
+    pod = Pod(flags, addresses, enrolment.excluded_outbound_ports, enrolment.excluded_cidrs)
+    local_flag = LocalFlag.ACCELERATED if enrolment.accelerated else LocalFlag.NONE
+    return WorkloadPart(
+        subject,
+        addresses,
+        tuple(destinations),
+        None if cgroup_id is None else (cgroup_id, pod),
+        tuple((address, local_flag) for address in addresses),
+        findings,
+    )
