@@ -27,6 +27,9 @@ from envoy.config.overload.v3.overload_pb2 import (
     ThresholdTrigger,
     Trigger,
 )
+from envoy.extensions.resource_monitors.downstream_connections.v3 import (
+    downstream_connections_pb2,
+)
 from envoy.extensions.resource_monitors.fixed_heap.v3.fixed_heap_pb2 import FixedHeapConfig
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
@@ -149,7 +152,9 @@ def _overload_manager(max_heap_bytes: int, max_connections: int) -> OverloadMana
             ResourceMonitor(
                 name="envoy.resource_monitors.global_downstream_max_connections",
                 typed_config=pack(
-                    DownstreamConnectionsConfig(max_active_downstream_connections=max_connections)
+                    downstream_connections_pb2.DownstreamConnectionsConfig(
+                        max_active_downstream_connections=max_connections
+                    )
                 ),
             ),
         ],

@@ -8,7 +8,7 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 
-from culvert.compile.names import socket_address_text, tcp_cluster_name
+from culvert.compile.names import TCP_CLUSTER_PREFIX, socket_address_text, tcp_cluster_name
 from culvert.compile.packing import CLUSTER_TYPE, ENDPOINT_TYPE, SCOPED_ROUTE_TYPE
 from culvert.model.desired import Desired
 from culvert.model.redirect import ProxyListener, address_text
@@ -18,8 +18,8 @@ def inconsistencies(desired: Desired) -> Iterator[str]:
     """Say, one sentence each, what a compiled answer refers to but does not hold.
 
     Checked: endpoints of every EDS cluster and no others; clusters of every route; a scope or a
-    cluster for every destination that goes to a Service listener; scopes that no destination
-    reaches.
+    cluster for every destination that goes to a Service listener; scopes and TCP clusters that no
+    destination reaches.
     """
     clusters = desired.resources[CLUSTER_TYPE]
     endpoints = desired.resources[ENDPOINT_TYPE]
@@ -52,7 +52,10 @@ def inconsistencies(desired: Desired) -> Iterator[str]:
             if scope_name not in scopes:
                 yield f"scope {scope_name} is missing"
         elif destination.listener is ProxyListener.SERVICE_TCP:
-            if (cluster_name := tcp_cluster_name(address, key.port_host)) not in clusters:
+            cluster_name = tcp_cluster_name(address, key.port_host)
+            reached.add(cluster_name)
+            if cluster_name not in clusters:
                 yield f"cluster {cluster_name} is missing"
-    for name in sorted(scopes.keys() - reached):
-        yield f"scope {name} is not reached by any destination"
+    tcp_clusters = {name for name in clusters if name.startswith(TCP_CLUSTER_PREFIX)}
+    for name in sorted((scopes.keys() | tcp_clusters) - reached):
+        yield f"{name} is not reached by any destination"

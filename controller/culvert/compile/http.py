@@ -32,13 +32,12 @@ MAX_CONCURRENT_STREAMS = 100_000
 
 
 def http1_options() -> Http1ProtocolOptions:
-    """HTTP/1 as it came: case of header names, trailers, HTTP/1.0 and odd methods allowed."""
+    """HTTP/1 as it came: case of header names, trailers and HTTP/1.0 allowed."""
     return Http1ProtocolOptions(
         accept_http_10=True,
         # HTTP/1.0 has no Host header to require; Envoy needs some name to put in its place.
         default_host_for_http_10="unspecified",
         enable_trailers=True,
-        allow_custom_methods=True,
         header_key_format=Http1ProtocolOptions.HeaderKeyFormat(
             stateful_formatter=TypedExtensionConfig(
                 name="preserve_case", typed_config=pack(PreserveCaseFormatterConfig())
