@@ -158,10 +158,12 @@ static inline __attribute__((always_inline)) void cv_count_listener(struct bpf_s
 								    s64 change)
 {
 	struct cv_config *config = cv_config_get();
+	struct cv_connection_key key;
 	int slot = 0;
 	s64 *listeners = cv_proxy_listeners.lookup(&slot);
 
-	if (config && listeners && cv_is_proxy_port(config, bpf_htons((u16)ctx->local_port)))
+	cv_connection_key_of_sockops(&key, ctx);
+	if (config && listeners && cv_is_proxy_end(config, &key))
 		__sync_fetch_and_add(listeners, change);
 }
 

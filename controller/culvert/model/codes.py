@@ -87,6 +87,11 @@ DUPLICATE_ADDRESS = Code(
     "Two running pods claim the same address",
     "Connections of that address are not accelerated.",
 )
+MAP_FULL = Code(
+    "CV0601",
+    "A map of the data path is full",
+    "What did not fit is not captured or not accelerated; the rest is.",
+)
 
 CODES: tuple[Code, ...] = (
     UNREADABLE_FILE,

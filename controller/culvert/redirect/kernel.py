@@ -139,13 +139,9 @@ class KernelMaps:
             )
         return result
 
-    def capacities(self) -> dict[str, tuple[int, int]]:
-        """map name -> (entries, most entries), of the reconciled hash maps."""
-        return {
-            name: (len(list(self._maps[name].keys())), self._maps[name].max_entries)
-            for name in RECONCILED_MAPS
-            if name != CONFIG
-        }
+    def max_entries(self, map_name: str) -> int:
+        """Capacity of one of the maps."""
+        return self._maps[map_name].max_entries
 
     def proxy_listeners(self) -> int:
         """Number of proxy sockets in LISTEN, as the kernel counts them."""

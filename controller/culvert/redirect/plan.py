@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from culvert.redirect.encode import RECONCILED_MAPS, MapContents
+from culvert.redirect.encode import DESTINATIONS, RECONCILED_MAPS, MapContents
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +46,27 @@ def diff(have: MapContents, want: MapContents) -> list[Change]:
         wanted = want.get(name, {})
         changes += [Remove(name, key) for key in have.get(name, {}) if key not in wanted]
     return changes
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """A plan cut in two around the moment when the proxy has the matching configuration."""
+
+    before_proxy: list[Change]
+    after_proxy: list[Change]
+
+
+def phases(changes: list[Change]) -> Phases:
+    """Order the changes against the proxy's configuration: make before break.
+
+    A destination is captured only after the proxy knows where to send it, and is released before
+    the proxy forgets it. All else does not depend on the proxy and comes first.
+    """
+
+    def needs_proxy(change: Change) -> bool:
+        return isinstance(change, Put) and change.map_name == DESTINATIONS
+
+    return Phases(
+        before_proxy=[change for change in changes if not needs_proxy(change)],
+        after_proxy=[change for change in changes if needs_proxy(change)],
+    )

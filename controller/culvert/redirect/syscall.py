@@ -108,10 +108,8 @@ class Map:
             Command.OBJ_GET_INFO_BY_FD,
             struct.pack("=IIQ", self.fd, len(info), ctypes.addressof(info)),
         )
-        kind, self.id, self.key_bytes, self.value_bytes, self.max_entries = struct.unpack_from(
-            "=IIIII", info
-        )
-        self.kind = kind
+        fields: tuple[int, int, int, int, int] = struct.unpack_from("=IIIII", info)
+        _, self.id, self.key_bytes, self.value_bytes, self.max_entries = fields
 
     def close(self) -> None:
         """Close the descriptor; the pin stays."""

@@ -1,0 +1,381 @@
+"""The agent: the only place where sources, compiler, xDS server, maps and status meet.
+
+One world at a time goes through: decide (pure), then act in an order that never leaves a gap. A
+destination is captured after the proxy has taken the configuration for it, and released before the
+proxy is told to forget it. Every task belongs to one task group: one that fails ends the agent, and
+the pinned programs, the maps and the proxy's last configuration carry the traffic until the next
+one is up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+import structlog
+from prometheus_client import CollectorRegistry
+
+from culvert import __version__
+from culvert.compile.cache import CachedCompiler
+from culvert.model.codes import MAP_FULL
+from culvert.model.desired import Desired
+from culvert.model.finding import Finding
+from culvert.model.redirect import Address16, ProxyListener, RedirectConfig, address16
+from culvert.model.settings import Settings
+from culvert.model.world import World
+from culvert.netlink.proxy_address import ensure_proxy_addresses
+from culvert.redirect.attach import attach, attach_sk_msg, hooks
+from culvert.redirect.encode import CONFIG, MapContents, encode_table
+from culvert.redirect.kernel import KernelMaps, MapFull
+from culvert.redirect.listening import read_proxy_listeners
+from culvert.redirect.loading import LoaderOptions, load_or_reuse
+from culvert.redirect.plan import Change, diff, phases
+from culvert.redirect.report import Acceleration, LoadReport
+from culvert.sources.cgroups import CgroupSource
+from culvert.sources.manifests import ManifestSource
+from culvert.status.document import (
+    AgentStatus,
+    CaseLine,
+    FindingLine,
+    MapStatus,
+    ProxyStatus,
+    TypeStatus,
+    VerdictCount,
+)
+from culvert.status.metrics import StatusCollector
+from culvert.status.server import make_application, serve
+from culvert.xds.metrics import PrometheusMeter
+from culvert.xds.server import NotSettledError, ProxyStatistics, XdsServer
+
+_log = structlog.get_logger(__name__)
+
+_PROXY_START_SECONDS = 10.0
+_PROXY_SYNC_SECONDS = 5.0
+_LISTENER_CHECK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """Everything an agent is told from outside.
+
+    ``pods_cgroup`` and ``proxy_cgroup`` are cgroup v2 directories, ``bpf_root`` one in bpffs that
+    belongs to this agent alone, ``state_directory`` an ordinary one.
+    """
+
+    node: str
+    manifests: tuple[Path, ...]
+    pods_cgroup: Path
+    proxy_cgroup: Path
+    cgroup_root: Path
+    bpf_root: Path
+    xds_socket: Path
+    status_socket: Path
+    state_directory: Path
+    settings: Settings = field(default_factory=Settings)
+    without: frozenset[str] = frozenset()
+
+
+def redirect_config(
+    settings: Settings, acceleration: Acceleration, pod_levels: tuple[int, int]
+) -> RedirectConfig:
+    """The data path's settings from the mesh's."""
+    by_family: dict[bool, Address16] = {
+        ":" in text: address16(text) for text in settings.proxy_addresses
+    }
+    return RedirectConfig(
+        proxy4=by_family.get(False),
+        proxy6=by_family.get(True),
+        listener_ports={
+            listener: settings.listener_ports.of(listener)
+            for listener in ProxyListener
+            if listener is not ProxyListener.DIRECT
+        },
+        accelerate=acceleration is not Acceleration.OFF,
+        budget_bytes=settings.receive_budget_bytes,
+        max_redirect_bytes=settings.redirect_max_bytes,
+        pod_levels=pod_levels,
+    )
+
+
+def pod_levels(cgroup_root: Path, pods_cgroup: Path) -> tuple[int, int]:
+    """First and last level at which a pod's cgroup may be, the root being level 0.
+
+    A pod is at most two levels (its QoS class) below the pods' cgroup.
+    """
+    depth = len(pods_cgroup.resolve().relative_to(cgroup_root.resolve()).parts)
+    return depth + 1, depth + 3
+
+
+def full_map_findings(full: Iterable[MapFull]) -> list[Finding]:
+    """One finding for each map that had no room."""
+    return [
+        Finding(
+            code=MAP_FULL.id,
+            subject=f"map {one.map_name}",
+            field="",
+            message=f"{one.refused} entries do not fit into {one.max_entries}; "
+            "what they stand for is not captured or not accelerated",
+            remedy="split the node's load, or raise the map's capacity",
+        )
+        for one in full
+    ]
+
+
+_T = TypeVar("_T")
+
+
+class _Slot(Generic[_T]):
+    """Holds the newest value only: a reader that is late skips what was overtaken."""
+
+    def __init__(self) -> None:
+        self._value: _T | None = None
+        self._present = asyncio.Event()
+
+    def put(self, value: _T) -> None:
+        self._value = value
+        self._present.set()
+
+    async def take(self) -> _T:
+        await self._present.wait()
+        self._present.clear()
+        assert self._value is not None
+        return self._value
+
+
+class Agent:
+    """One node's agent. ``run`` ends only by cancellation or by a failure."""
+
+    def __init__(self, options: AgentOptions) -> None:
+        self._options = options
+        self._registry = CollectorRegistry()
+        self._xds = XdsServer(options.xds_socket, meter=PrometheusMeter(self._registry))
+        self._worlds: _Slot[World] = _Slot()
+        self._world: World | None = None
+        self._cgroups: Mapping[str, int] = {}
+        # One thread for all system calls on maps and links: they block, and must not overtake.
+        self._kernel_thread = ThreadPoolExecutor(1, thread_name_prefix="kernel")
+        self._report: LoadReport | None = None
+        self._maps: KernelMaps | None = None
+        # What the maps hold: read once, for they may be a predecessor's, then kept in step.
+        self._have: MapContents | None = None
+        self._attached = False
+        self._generation = 0
+        self._applied = 0
+        self._proxy_was_there = False
+        self._desired_findings: tuple[Finding, ...] = ()
+        self._map_findings: list[Finding] = []
+
+    async def run(self) -> None:
+        """Load, then serve until cancelled.
+
+        Raises:
+            LoaderError: this node cannot capture traffic.
+            AttachError: a program could not be attached.
+        """
+        options = self._options
+        loader = LoaderOptions(
+            root=options.bpf_root,
+            cgroup_root=options.cgroup_root,
+            report_path=options.state_directory / "load-report.json",
+            without=options.without,
+        )
+        self._report = report = await load_or_reuse(loader)
+        added = await self._in_kernel_thread(
+            partial(ensure_proxy_addresses, options.settings.proxy_addresses)
+        )
+        if added:
+            _log.info("proxy addresses added", addresses=added)
+        # The default for pods that say nothing; a pod that asks is accelerated unless it is off.
+        settings = msgspec.structs.replace(
+            options.settings,
+            acceleration=options.settings.acceleration and report.acceleration is Acceleration.ON,
+        )
+        config = redirect_config(
+            settings, report.acceleration, pod_levels(options.cgroup_root, options.pods_cgroup)
+        )
+        self._maps = KernelMaps(Path(report.maps_path))
+        self._registry.register(StatusCollector(self.status))
+        application = make_application(self.status, self._registry)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._xds.run())
+                tasks.create_task(serve(application, options.status_socket))
+                tasks.create_task(self._watch_manifests(settings))
+                tasks.create_task(self._watch_cgroups())
+                tasks.create_task(self._reconcile(config))
+                tasks.create_task(self._check_listeners(config))
+        finally:
+            self._maps.close()
+            self._kernel_thread.shutdown()
+
+    async def _watch_manifests(self, settings: Settings) -> None:
+        worlds: AsyncIterator[World] = ManifestSource(self._options.manifests).watch()
+        async for world in worlds:
+            self._world = msgspec.structs.replace(world, settings=settings)
+            self._offer()
+
+    async def _watch_cgroups(self) -> None:
+        async for cgroups in CgroupSource(self._options.pods_cgroup).watch():
+            self._cgroups = cgroups
+            self._offer()
+
+    def _offer(self) -> None:
+        if self._world is not None:
+            self._generation += 1
+            self._worlds.put(msgspec.structs.replace(self._world, local_cgroups=self._cgroups))
+
+    async def _reconcile(self, config: RedirectConfig) -> None:
+        compiler = CachedCompiler(self._options.node)
+        while True:
+            world = await self._worlds.take()
+            generation = self._generation
+            desired = compiler.compile(world)
+            await self._apply(desired, config)
+            self._applied = generation
+            _log.debug("world applied", generation=generation)
+
+    async def _apply(self, desired: Desired, config: RedirectConfig) -> None:
+        assert self._maps is not None
+        self._note_findings(desired.findings)
+        want = encode_table(config, desired.redirect)
+        if self._have is None:
+            self._have = await self._in_kernel_thread(self._maps.read)
+        plan = phases(diff(self._have, want))
+        full = await self._write(plan.before_proxy)
+        published = self._xds.publish(desired.resources)
+        if plan.after_proxy or not self._attached:
+            await self._let_proxy_settle(published)
+        full += await self._write(plan.after_proxy)
+        self._map_findings = full_map_findings(full)
+        self._have = want
+        if full:
+            self._have = await self._in_kernel_thread(self._maps.read)
+        if not self._attached:
+            await self._in_kernel_thread(partial(self._attach, config))
+            self._attached = True
+
+    async def _write(self, changes: list[Change]) -> list[MapFull]:
+        assert self._maps is not None
+        return await self._in_kernel_thread(partial(self._maps.apply, changes))
+
+    async def _let_proxy_settle(self, generation: int) -> None:
+        """Wait for the proxy, within limits: one that is down is the kernel's business.
+
+        With no proxy listening the programs refuse or pass new connections by the fail mode, so
+        there is nothing to wait for beyond its usual start.
+        """
+        limit = _PROXY_SYNC_SECONDS
+        if not self._proxy_was_there:
+            limit = _PROXY_START_SECONDS
+        elif not self._xds.statistics():
+            return
+        try:
+            await self._xds.wait_synced(generation, timeout_seconds=limit)
+        except NotSettledError as error:
+            _log.warning("going on without the proxy", reason=str(error))
+        self._proxy_was_there = True
+
+    def _attach(self, config: RedirectConfig) -> None:
+        assert self._report is not None
+        assert self._maps is not None
+        programs = Path(self._report.programs_path)
+        maps = Path(self._report.maps_path)
+        if (programs / "cv_sk_msg").exists():
+            attach_sk_msg(programs, maps)
+        wanted = tuple(
+            hook
+            for hook in hooks(self._options.pods_cgroup, self._options.proxy_cgroup)
+            if (programs / hook.program).exists()
+        )
+        attach(programs, self._options.bpf_root / "links", wanted)
+        self._maps.set_proxy_listeners(read_proxy_listeners(config))
+        _log.info("programs attached", hooks=[hook.name for hook in wanted])
+
+    async def _check_listeners(self, config: RedirectConfig) -> None:
+        """Correct the kernel's count of proxy listeners if it is off twice running."""
+        assert self._maps is not None
+        last_difference = 0
+        while True:
+            await asyncio.sleep(_LISTENER_CHECK_SECONDS)
+            real = read_proxy_listeners(config)
+            difference = real - self._maps.proxy_listeners()
+            if difference and difference == last_difference and self._attached:
+                _log.warning("corrected the count of proxy listeners", sockets=real)
+                self._maps.set_proxy_listeners(real)
+            last_difference = difference
+
+    def _note_findings(self, findings: tuple[Finding, ...]) -> None:
+        for finding in sorted(set(findings) - set(self._desired_findings)):
+            _log.warning(
+                "finding",
+                code=finding.code,
+                subject=finding.subject,
+                field=finding.field,
+                message=finding.message,
+                remedy=finding.remedy,
+            )
+        self._desired_findings = findings
+
+    async def _in_kernel_thread(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._kernel_thread, call)
+
+    def status(self) -> AgentStatus:
+        """What is so now; reads the counters from the maps."""
+        report, maps = self._report, self._maps
+        assert report is not None
+        assert maps is not None
+        proxies = self._xds.statistics()
+        findings = sorted({*self._desired_findings, *self._map_findings, *self._xds.findings()})
+        return AgentStatus(
+            node=self._options.node,
+            version=__version__,
+            ready=self._attached and self._applied == self._generation,
+            generation=self._generation,
+            applied_generation=self._applied,
+            capture="attached" if self._attached else "not attached",
+            acceleration=report.acceleration.value,
+            acceleration_reason=report.acceleration_reason,
+            kernel=report.kernel,
+            source_sha256=report.source_sha256,
+            program_tags=report.program_tags,
+            self_test=[CaseLine(case.name, case.passed, case.detail) for case in report.self_test],
+            proxy_listeners=maps.proxy_listeners(),
+            proxies=[_proxy_status(proxy) for proxy in proxies],
+            maps=[
+                MapStatus(name, len(entries), maps.max_entries(name))
+                for name, entries in (self._have or {}).items()
+                if name != CONFIG
+            ],
+            verdicts={
+                verdict.name.lower(): VerdictCount(tally.count, tally.bytes)
+                for verdict, tally in maps.tallies().items()
+            },
+            findings=[
+                FindingLine(
+                    one.code, one.severity.value, one.subject, one.field, one.message, one.remedy
+                )
+                for one in findings
+            ],
+        )
+
+
+def _proxy_status(proxy: ProxyStatistics) -> ProxyStatus:
+    return ProxyStatus(
+        node_id=proxy.node_id,
+        synced=proxy.session.synced,
+        types=[
+            TypeStatus(
+                type_url=one.type_url,
+                accepted=len(one.accepted),
+                pending=one.pending,
+                rejected=len(one.rejected),
+            )
+            for one in proxy.session.types.values()
+        ],
+    )

@@ -1,0 +1,105 @@
+"""``culvert agent``: the node's agent, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from culvert.app import Agent, AgentOptions
+from culvert.model.settings import Settings
+from culvert.redirect.attach import AttachError
+from culvert.redirect.loading import LoaderError
+
+EXIT_MACHINE = 3
+
+
+def _log_as_json(level: str) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[level.upper()]
+        ),
+    )
+
+
+def agent(
+    *,
+    node: Annotated[str, typer.Option(help="Name of this node.")],
+    manifests: Annotated[list[Path], typer.Option(help="Folder of Kubernetes YAML; repeatable.")],
+    pods_cgroup: Annotated[Path, typer.Option(help="cgroup v2 directory that holds the pods.")],
+    proxy_cgroup: Annotated[Path, typer.Option(help="cgroup v2 directory of the node's Envoy.")],
+    cgroup_root: Annotated[Path, typer.Option(help="Where cgroup v2 is mounted.")],
+    bpf_root: Annotated[Path, typer.Option(help="Directory in bpffs for pins.")] = Path(
+        "/sys/fs/bpf/culvert"
+    ),
+    run_directory: Annotated[
+        Path, typer.Option(help="Sockets (xds.sock, status.sock) and state.")
+    ] = Path("/run/culvert/agent"),
+    without: Annotated[
+        list[str] | None, typer.Option(help="Switch a feature off: acceleration.")
+    ] = None,
+    fail_open: Annotated[
+        bool, typer.Option(help="With no proxy, connect directly instead of being refused.")
+    ] = False,
+    budget_bytes: Annotated[
+        int, typer.Option(help="Most bytes queued at a receiver before sends go by TCP.")
+    ] = 1 << 20,
+    max_redirect_bytes: Annotated[
+        int, typer.Option(help="Larger sends go by TCP.")
+    ] = 16 << 10,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the node's agent until it is told to stop; the data path stays when it ends."""
+    _log_as_json(log_level)
+    unknown = set(without or ()) - {"acceleration"}
+    if unknown:
+        raise typer.BadParameter(f"{sorted(unknown)}: only 'acceleration' can be switched off")
+    options = AgentOptions(
+        node=node,
+        manifests=tuple(manifests),
+        pods_cgroup=pods_cgroup,
+        proxy_cgroup=proxy_cgroup,
+        cgroup_root=cgroup_root,
+        bpf_root=bpf_root,
+        xds_socket=run_directory / "xds.sock",
+        status_socket=run_directory / "status.sock",
+        state_directory=run_directory,
+        settings=Settings(
+            fail_open=fail_open,
+            receive_budget_bytes=budget_bytes,
+            redirect_max_bytes=max_redirect_bytes,
+        ),
+        without=frozenset(without or ()),
+    )
+    structlog.contextvars.bind_contextvars(node=node)
+    log = structlog.get_logger(__name__)
+    try:
+        asyncio.run(_until_signalled(Agent(options)))
+    except* (LoaderError, AttachError) as group:
+        for error in group.exceptions:
+            log.error("the agent cannot run on this machine", reason=str(error))
+        raise typer.Exit(EXIT_MACHINE) from None
+
+
+async def _until_signalled(running: Agent) -> None:
+    """Run the agent; SIGTERM and SIGINT end it in order, with status 0."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(running.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return

@@ -1,0 +1,1 @@
+"""Addresses, rules and routes of the node, by pyroute2."""

@@ -1,0 +1,1 @@
+"""What an agent says about itself: status document, health, metrics."""

@@ -1,0 +1,82 @@
+"""The status document: one value that the command line, the demo and the tests read."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class FindingLine(msgspec.Struct, frozen=True):
+    """One finding, as it is shown."""
+
+    code: str
+    severity: str
+    subject: str
+    field: str
+    message: str
+    remedy: str
+
+
+class TypeStatus(msgspec.Struct, frozen=True):
+    """One resource type of one proxy: how many resources it accepted and how many are under way."""
+
+    type_url: str
+    accepted: int
+    pending: int
+    rejected: int
+
+
+class ProxyStatus(msgspec.Struct, frozen=True):
+    """One connected proxy."""
+
+    node_id: str
+    synced: bool
+    types: list[TypeStatus]
+
+
+class MapStatus(msgspec.Struct, frozen=True):
+    """How full one map is."""
+
+    name: str
+    entries: int
+    max_entries: int
+
+
+class VerdictCount(msgspec.Struct, frozen=True):
+    """How often one decision was reached since the maps exist, and over how many payload bytes."""
+
+    count: int
+    bytes: int
+
+
+class CaseLine(msgspec.Struct, frozen=True):
+    """One case of the start-up self-test."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+class AgentStatus(msgspec.Struct, frozen=True):
+    """Everything one agent knows of itself.
+
+    ``ready`` means: the programs are attached, the maps hold what the newest world asks for, and
+    every connected proxy has taken the matching configuration. ``generation`` counts worlds.
+    """
+
+    node: str
+    version: str
+    ready: bool
+    generation: int
+    applied_generation: int
+    capture: str
+    acceleration: str
+    acceleration_reason: str
+    kernel: str
+    source_sha256: str
+    program_tags: dict[str, str]
+    self_test: list[CaseLine]
+    proxy_listeners: int
+    proxies: list[ProxyStatus]
+    maps: list[MapStatus]
+    verdicts: dict[str, VerdictCount]
+    findings: list[FindingLine]

@@ -1,0 +1,73 @@
+"""The data path's own metrics, read from the maps when they are scraped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from culvert.status.document import AgentStatus
+
+
+class StatusCollector(Collector):
+    """Turns the status document into metrics. Labels are bounded; no pod addresses."""
+
+    def __init__(self, status: Callable[[], AgentStatus]) -> None:
+        self._status = status
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: registering must not read the maps."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """One reading."""
+        now = self._status()
+        verdicts = CounterMetricFamily(
+            "culvert_redirects", "Decisions of the data path by reason.", labels=["verdict"]
+        )
+        payload = CounterMetricFamily(
+            "culvert_send_bytes",
+            "Payload of enrolled sockets, by the decision that sent it.",
+            labels=["verdict"],
+        )
+        for name, counted in now.verdicts.items():
+            verdicts.add_metric([name], counted.count)
+            if name.startswith("send_"):
+                payload.add_metric([name], counted.bytes)
+        yield verdicts
+        yield payload
+        entries = GaugeMetricFamily("culvert_map_entries", "Entries.", labels=["map"])
+        capacity = GaugeMetricFamily("culvert_map_capacity", "Most entries.", labels=["map"])
+        for one in now.maps:
+            entries.add_metric([one.name], one.entries)
+            capacity.add_metric([one.name], one.max_entries)
+        yield entries
+        yield capacity
+        findings = GaugeMetricFamily("culvert_findings", "Problems by code.", labels=["code"])
+        for code, count in sorted(Counter(line.code for line in now.findings).items()):
+            findings.add_metric([code], count)
+        yield findings
+        acceleration = GaugeMetricFamily(
+            "culvert_acceleration", "1 for the state in force.", labels=["state"]
+        )
+        for state in ("on", "on-request", "off"):
+            acceleration.add_metric([state], 1.0 if state == now.acceleration else 0.0)
+        yield acceleration
+        self_test = GaugeMetricFamily(
+            "culvert_self_test_passed", "Start-up self-test, 1 for a passed case.", labels=["case"]
+        )
+        for line in now.self_test:
+            self_test.add_metric([line.name], 1.0 if line.passed else 0.0)
+        yield self_test
+        listeners = GaugeMetricFamily(
+            "culvert_proxy_listeners", "Proxy sockets that accept connections."
+        )
+        listeners.add_metric([], now.proxy_listeners)
+        yield listeners
+        info = GaugeMetricFamily(
+            "culvert_build_info", "1.", labels=["version", "bpf_sources", "kernel"]
+        )
+        info.add_metric([now.version, now.source_sha256[:12], now.kernel], 1.0)
+        yield info

@@ -1,0 +1,75 @@
+"""Health, metrics and the status document over HTTP on a Unix socket (and loopback if asked)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from culvert.status.document import AgentStatus
+
+
+def make_application(
+    status: Callable[[], AgentStatus], registry: CollectorRegistry
+) -> web.Application:
+    """``/healthz`` the process answers, ``/readyz`` it has applied the world, ``/status``,
+    ``/metrics``."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_request: web.Request) -> web.Response:
+        now = status()
+        text = "ok\n" if now.ready else f"applied {now.applied_generation} of {now.generation}\n"
+        return web.Response(text=text, status=200 if now.ready else 503)
+
+    async def status_document(_request: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(status()), content_type="application/json")
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
+
+    application = web.Application()
+    application.add_routes(
+        [
+            web.get("/healthz", healthz),
+            web.get("/readyz", readyz),
+            web.get("/status", status_document),
+            web.get("/metrics", metrics),
+        ]
+    )
+    return application
+
+
+async def serve(application: web.Application, path: Path) -> None:
+    """Serve until cancelled. The socket is readable by its owner only.
+
+    Raises:
+        OSError: the socket cannot be made.
+    """
+    listener = _listen(path)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener).start()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def _listen(path: Path) -> socket.socket:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen()
+    return listener
