@@ -15,6 +15,7 @@ from culvert.app import Agent, AgentOptions
 from culvert.model.settings import Settings
 from culvert.redirect.attach import AttachError
 from culvert.redirect.loading import LoaderError
+from culvert.xds.socket_path import SocketPathError
 
 EXIT_MACHINE = 3
 
@@ -85,12 +86,15 @@ def agent(
     )
     structlog.contextvars.bind_contextvars(node=node)
     log = structlog.get_logger(__name__)
+    failed = False
     try:
         asyncio.run(_until_signalled(Agent(options)))
-    except* (LoaderError, AttachError) as group:
+    except* (LoaderError, AttachError, SocketPathError, OSError) as group:
+        failed = True
         for error in group.exceptions:
             log.error("the agent cannot run on this machine", reason=str(error))
-        raise typer.Exit(EXIT_MACHINE) from None
+    if failed:
+        raise typer.Exit(EXIT_MACHINE)
 
 
 async def _until_signalled(running: Agent) -> None:

@@ -31,7 +31,7 @@ SK_MSG_PROGRAM = "cv_sk_msg"
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One attachment of one program to one cgroup."""
+    """One attachment of one program to one cgroup. ``name`` is its pin's: bpffs allows no dots."""
 
     name: str
     program: str
@@ -52,16 +52,16 @@ def hooks(pods: Path, proxy: Path) -> tuple[Hook, ...]:
     proxy_sockops = (
         ()
         if proxy.is_relative_to(pods)
-        else (Hook("proxy.sockops", "cv_sockops", proxy, AttachType.CGROUP_SOCK_OPS),)
+        else (Hook("proxy-sockops", "cv_sockops", proxy, AttachType.CGROUP_SOCK_OPS),)
     )
     return (
-        Hook("proxy.getsockopt", "cv_original_dst", proxy, AttachType.CGROUP_GETSOCKOPT),
+        Hook("proxy-getsockopt", "cv_original_dst", proxy, AttachType.CGROUP_GETSOCKOPT),
         *proxy_sockops,
-        Hook("pods.sockops", "cv_sockops", pods, AttachType.CGROUP_SOCK_OPS),
-        Hook("pods.getpeername4", "cv_getpeername4", pods, AttachType.CGROUP_INET4_GETPEERNAME),
-        Hook("pods.getpeername6", "cv_getpeername6", pods, AttachType.CGROUP_INET6_GETPEERNAME),
-        Hook("pods.connect4", "cv_connect4", pods, AttachType.CGROUP_INET4_CONNECT),
-        Hook("pods.connect6", "cv_connect6", pods, AttachType.CGROUP_INET6_CONNECT),
+        Hook("pods-sockops", "cv_sockops", pods, AttachType.CGROUP_SOCK_OPS),
+        Hook("pods-getpeername4", "cv_getpeername4", pods, AttachType.CGROUP_INET4_GETPEERNAME),
+        Hook("pods-getpeername6", "cv_getpeername6", pods, AttachType.CGROUP_INET6_GETPEERNAME),
+        Hook("pods-connect4", "cv_connect4", pods, AttachType.CGROUP_INET4_CONNECT),
+        Hook("pods-connect6", "cv_connect6", pods, AttachType.CGROUP_INET6_CONNECT),
     )
 
 

@@ -1,0 +1,5 @@
+"""``python -m culvert`` is the ``culvert`` command."""
+
+from culvert.cli.main import main
+
+main()

@@ -1,0 +1,188 @@
+"""One node of the embedded mesh: its Envoy and its agent, as processes in the node's namespace."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from culvert.compile.bootstrap import bootstrap_json, compile_bootstrap
+from culvert.embedded.unix_http import fetch
+from culvert.redirect.removal import remove_data_path
+from culvert.rig.node import Node
+from culvert.rig.process import stop
+from culvert.status.document import AgentStatus
+
+BPFFS = Path("/sys/fs/bpf")
+_POLL_SECONDS = 0.05
+
+
+class NotReadyError(Exception):
+    """A node did not become ready in time; says what it was waiting for and where its logs are."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshOptions:
+    """How agents and proxies are run. ``concurrency`` is Envoy's number of worker threads."""
+
+    accelerate: bool = True
+    fail_open: bool = False
+    concurrency: int = 1
+    budget_bytes: int | None = None
+    max_redirect_bytes: int | None = None
+
+
+def pins_of(rig_id: str, node: str) -> Path:
+    """The directory in bpffs of one node's agent."""
+    return BPFFS / f"culvert-{rig_id}-{node}"
+
+
+class MeshNode:
+    """Starts, asks and ends the two processes of one node."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        rig_id: str,
+        cgroup_root: Path,
+        directory: Path,
+        manifests: Path,
+        options: MeshOptions,
+    ) -> None:
+        self.node = node
+        self.directory = directory
+        self.pins = pins_of(rig_id, node.name)
+        self.status_socket = directory / "status.sock"
+        self.admin_socket = directory / "admin.sock"
+        self.agent: subprocess.Popen[bytes] | None = None
+        self.envoy: subprocess.Popen[bytes] | None = None
+        self._cgroup_root = cgroup_root
+        self._manifests = manifests
+        self._options = options
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def start_agent(self) -> None:
+        """Start the agent; its log goes to ``agent.log``, appended to."""
+        argv = [sys.executable, "-m", "culvert", "agent", "--node", self.node.name]
+        argv += ["--manifests", str(self._manifests)]
+        argv += ["--pods-cgroup", str(self.node.pods_cgroup)]
+        argv += ["--proxy-cgroup", str(self.node.proxy_cgroup)]
+        argv += ["--cgroup-root", str(self._cgroup_root)]
+        argv += ["--bpf-root", str(self.pins)]
+        argv += ["--run-directory", str(self.directory)]
+        options = self._options
+        if not options.accelerate:
+            argv += ["--without", "acceleration"]
+        if options.fail_open:
+            argv += ["--fail-open"]
+        if options.budget_bytes is not None:
+            argv += ["--budget-bytes", str(options.budget_bytes)]
+        if options.max_redirect_bytes is not None:
+            argv += ["--max-redirect-bytes", str(options.max_redirect_bytes)]
+        with (self.directory / "agent.log").open("ab") as log:
+            self.agent = self.node.start(argv, stdout=log, stderr=log)
+
+    def start_envoy(self) -> None:
+        """Start Envoy; its log goes to ``envoy.log``, appended to."""
+        bootstrap = self.directory / "bootstrap.json"
+        bootstrap.write_text(
+            bootstrap_json(
+                compile_bootstrap(
+                    self.node.name, str(self.directory / "xds.sock"), str(self.admin_socket)
+                )
+            )
+        )
+        self.admin_socket.unlink(missing_ok=True)
+        envoy = Path(sys.executable).with_name("envoy")
+        argv = [str(envoy), "-c", str(bootstrap), "--disable-hot-restart"]
+        argv += ["--concurrency", str(self._options.concurrency), "--log-level", "warning"]
+        with (self.directory / "envoy.log").open("ab") as log:
+            self.envoy = self.node.start(
+                argv, cgroup=self.node.proxy_cgroup, stdout=log, stderr=log
+            )
+
+    def kill_agent(self) -> None:
+        """``kill -9``, and wait for the end."""
+        assert self.agent is not None
+        self.agent.kill()
+        self.agent.wait()
+
+    def kill_envoy(self) -> None:
+        """``kill -9``, and wait for the end."""
+        assert self.envoy is not None
+        self.envoy.kill()
+        self.envoy.wait()
+
+    def status(self) -> AgentStatus:
+        """The agent's status document.
+
+        Raises:
+            OSError: the agent does not answer.
+        """
+        _, body = fetch(self.status_socket, "/status")
+        return msgspec.json.decode(body, type=AgentStatus)
+
+    def envoy_stats(self, pattern: str = "") -> Mapping[str, int]:
+        """Envoy's own counters and gauges whose names match the regular expression.
+
+        Raises:
+            OSError: Envoy does not answer.
+        """
+        _, body = fetch(self.admin_socket, f"/stats?format=json&filter={pattern}")
+        return {
+            entry["name"]: entry["value"]
+            for entry in json.loads(body)["stats"]
+            if isinstance(entry.get("value"), int)
+        }
+
+    def wait_ready(self, timeout_seconds: float = 60.0) -> AgentStatus:
+        """Wait until the data path holds the newest world and Envoy listens and is synced.
+
+        Raises:
+            NotReadyError: it took too long, or a process ended.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        waiting_for = "the agent to answer"
+        while time.monotonic() < deadline:
+            for name, process in (("agent", self.agent), ("envoy", self.envoy)):
+                if process is not None and process.poll() is not None:
+                    raise NotReadyError(
+                        f"{self.node.name}: the {name} ended with status {process.returncode}: "
+                        + _last_line(self.directory / f"{name}.log")
+                    )
+            try:
+                status = self.status()
+            except OSError:
+                time.sleep(_POLL_SECONDS)
+                continue
+            has_proxy = any(proxy.synced for proxy in status.proxies)
+            if status.ready and has_proxy and status.proxy_listeners > 0:
+                return status
+            waiting_for = (
+                f"ready={status.ready} proxies={len(status.proxies)} synced={has_proxy} "
+                f"listeners={status.proxy_listeners}"
+            )
+            time.sleep(_POLL_SECONDS)
+        raise NotReadyError(
+            f"{self.node.name} was not ready within {timeout_seconds:g} s: {waiting_for}; "
+            f"logs are in {self.directory}"
+        )
+
+    def close(self) -> None:
+        """End both processes and take the data path away; a second call does nothing."""
+        for process in (self.agent, self.envoy):
+            if process is not None and process.poll() is None:
+                stop(process, grace_seconds=5.0)
+        remove_data_path(self.pins)
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    return lines[-1][:500] if lines else "no output"
