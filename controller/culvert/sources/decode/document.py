@@ -142,6 +142,8 @@ def _rejection(error: msgspec.ValidationError) -> DecodeError:
     if missing:
         return DecodeError(".".join(filter(None, (path, missing["name"]))), "is missing", "add it")
     words = message.replace("`", "").replace(" | null", "")
+    if re.match("Expected str, got (bool|int|float)", words):
+        return DecodeError(path, words[:1].lower() + words[1:], "put the value in quotes")
     return DecodeError(
         path, words[:1].lower() + words[1:], "write a value of the type the Kubernetes API asks for"
     )
