@@ -10,11 +10,15 @@
 
 from __future__ import annotations
 
-from culvert.rig.addressing import PodAddresses
-from culvert.rig.node import Node
-from culvert.rig.pod import Pod
-from culvert.rig.rig import PROXY_ADDRESSES, Rig
-from culvert.rig.sweep import leftovers, sweep, sweep_dead
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from culvert.rig.addressing import PodAddresses
+    from culvert.rig.node import Node
+    from culvert.rig.pod import Pod
+    from culvert.rig.rig import PROXY_ADDRESSES, Rig
+    from culvert.rig.sweep import leftovers, sweep, sweep_dead
 
 __all__ = [
     "PROXY_ADDRESSES",
@@ -26,3 +30,24 @@ __all__ = [
     "sweep",
     "sweep_dead",
 ]
+
+_HOMES = {
+    "PROXY_ADDRESSES": "rig",
+    "Node": "node",
+    "Pod": "pod",
+    "PodAddresses": "addressing",
+    "Rig": "rig",
+    "leftovers": "sweep",
+    "sweep": "sweep",
+    "sweep_dead": "sweep",
+}
+
+
+def __getattr__(name: str) -> object:
+    # The programs in ``workloads`` live below this package and are started by the dozen: they must
+    # not pay for importing pyroute2, which takes longer than they do.
+    try:
+        module = import_module(f"culvert.rig.{_HOMES[name]}")
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(module, name)
