@@ -154,10 +154,14 @@ CV_INLINE enum cv_verdict cv_decide_send(const struct cv_config *config,
 	return CV_SEND_REDIRECTED;
 }
 
-/* Whether a socket may be enrolled; the flags are those of its two addresses, 0 where unknown. */
+/*
+ * Whether a socket may be enrolled; the flags are those of its two addresses, 0 where unknown. The
+ * connecting side goes by the addresses. The accepting side comes second and asks for proof: its
+ * peer's own entry. A peer outside the mesh, a kubelet on the node's address say, has none.
+ */
 CV_INLINE enum cv_verdict cv_decide_enrol(const struct cv_config *config, int local_is_known,
 					  int remote_is_known, __u32 local_flags,
-					  __u32 remote_flags, int is_mptcp)
+					  __u32 remote_flags, int is_mptcp, int peer_is_proven)
 {
 	if (!(config->flags & CV_CONFIG_ACCELERATE))
 		return CV_ENROL_SKIP_OFF;
@@ -167,6 +171,8 @@ CV_INLINE enum cv_verdict cv_decide_enrol(const struct cv_config *config, int lo
 		return CV_ENROL_SKIP_OFF;
 	if (is_mptcp)
 		return CV_ENROL_SKIP_MPTCP;
+	if (!peer_is_proven)
+		return CV_ENROL_SKIP_PEER_NOT_ENROLLED;
 	return CV_ENROL_DONE;
 }
 

@@ -33,7 +33,8 @@ cv_connection_key_of_sockops(struct cv_connection_key *key, struct bpf_sock_ops 
 }
 
 static inline __attribute__((always_inline)) void cv_enrol(struct bpf_sock_ops *ctx,
-							   struct cv_connection_key *key)
+							   struct cv_connection_key *key,
+							   int peer_is_proven)
 {
 	struct cv_config *config = cv_config_get();
 	struct cv_local *local, *remote;
@@ -73,7 +74,7 @@ static inline __attribute__((always_inline)) void cv_enrol(struct bpf_sock_ops *
 #endif
 	}
 	verdict = cv_decide_enrol(config, local_is_known, remote_is_known, local_flags,
-				  remote_flags, is_mptcp);
+				  remote_flags, is_mptcp, peer_is_proven);
 	if (verdict != CV_ENROL_DONE) {
 		cv_count(verdict, 0);
 		return;
@@ -179,7 +180,7 @@ static inline __attribute__((always_inline)) void cv_forget(struct bpf_sock_ops 
 
 int cv_sockops(struct bpf_sock_ops *ctx)
 {
-	struct cv_connection_key key;
+	struct cv_connection_key key, reverse;
 
 	if (ctx->family != AF_INET && ctx->family != AF_INET6)
 		return 1;
@@ -192,12 +193,13 @@ int cv_sockops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		cv_connection_key_of_sockops(&key, ctx);
 		cv_handoff_store(ctx, &key);
-		cv_enrol(ctx, &key);
+		cv_enrol(ctx, &key, 1);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		cv_connection_key_of_sockops(&key, ctx);
 		cv_handoff_take(ctx, &key);
-		cv_enrol(ctx, &key);
+		cv_connection_key_reverse(&reverse, &key);
+		cv_enrol(ctx, &key, cv_peers.lookup(&reverse) != 0);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] != BPF_TCP_CLOSE)

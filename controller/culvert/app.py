@@ -185,6 +185,13 @@ class Agent:
             report_path=options.state_directory / "load-report.json",
             without=options.without,
         )
+        async with asyncio.TaskGroup() as tasks:
+            # The proxy may connect, and wait for its answer, while the programs are compiled.
+            tasks.create_task(self._xds.run())
+            tasks.create_task(self._run_data_path(loader))
+
+    async def _run_data_path(self, loader: LoaderOptions) -> None:
+        options = self._options
         self._report = report = await load_or_reuse(loader)
         added = await self._in_kernel_thread(
             partial(ensure_proxy_addresses, options.settings.proxy_addresses)
@@ -204,7 +211,6 @@ class Agent:
         application = make_application(self.status, self._registry)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._xds.run())
                 tasks.create_task(serve(application, options.status_socket))
                 tasks.create_task(self._watch_manifests(settings))
                 tasks.create_task(self._watch_cgroups())

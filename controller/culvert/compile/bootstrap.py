@@ -5,7 +5,8 @@ from __future__ import annotations
 from envoy.config.bootstrap.v3.bootstrap_pb2 import Admin, Bootstrap, LayeredRuntime, RuntimeLayer
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.address_pb2 import Address, Pipe
-from envoy.config.core.v3.base_pb2 import Node
+from envoy.config.core.v3.backoff_pb2 import BackoffStrategy
+from envoy.config.core.v3.base_pb2 import Node, RetryPolicy
 from envoy.config.core.v3.config_source_pb2 import (
     AggregatedConfigSource,
     ApiConfigSource,
@@ -96,7 +97,7 @@ def compile_bootstrap(
         ApiConfigSource(
             api_type=ApiConfigSource.DELTA_GRPC,
             transport_api_version=ApiVersion.V3,
-            grpc_services=[GrpcService(envoy_grpc=GrpcService.EnvoyGrpc(cluster_name=XDS_CLUSTER))],
+            grpc_services=[GrpcService(envoy_grpc=_xds_service())],
         )
     )
     return bootstrap
@@ -106,6 +107,14 @@ def bootstrap_json(bootstrap: Bootstrap) -> str:
     """A bootstrap in the JSON form that Envoy reads; equal ones give equal text."""
     return json_format.MessageToJson(
         bootstrap, preserving_proto_field_name=True, indent=2, sort_keys=True
+    )
+
+
+def _xds_service() -> GrpcService.EnvoyGrpc:
+    """A proxy that is up before its agent, or outlives it, connects again within a second."""
+    back_off = BackoffStrategy(base_interval=duration(0.1), max_interval=duration(1))
+    return GrpcService.EnvoyGrpc(
+        cluster_name=XDS_CLUSTER, retry_policy=RetryPolicy(retry_back_off=back_off)
     )
 
 

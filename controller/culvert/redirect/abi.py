@@ -179,6 +179,7 @@ class Verdict(IntEnum):
     SEND_TCP_NOT_IN_SEQUENCE = 31
     SEND_TCP_BUDGET = 32
     SEND_TCP_LEFT_SOCKHASH = 33
+    ENROL_SKIP_PEER_NOT_ENROLLED = 34
 
 
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
