@@ -92,6 +92,21 @@ MAP_FULL = Code(
     "A map of the data path is full",
     "What did not fit is not captured or not accelerated; the rest is.",
 )
+PROXY_REJECTED_RESOURCE = Code(
+    "CV0501",
+    "The proxy rejected a resource",
+    "It keeps the last good version; every other resource is in force.",
+)
+PROXY_REJECTED_REMOVAL = Code(
+    "CV0502",
+    "The proxy refused to remove a resource",
+    "It keeps the stale resource; every other one is in force.",
+)
+PROXY_ASKED_FOR_UNKNOWN_TYPE = Code(
+    "CV0503",
+    "The proxy asks for a type of resource that is not served",
+    "It gets an empty answer.",
+)
 
 CODES: tuple[Code, ...] = (
     UNREADABLE_FILE,
@@ -108,4 +123,7 @@ CODES: tuple[Code, ...] = (
     INVALID_MESH_LABEL,
     UNKNOWN_ANNOTATION,
     DUPLICATE_ADDRESS,
+    PROXY_REJECTED_RESOURCE,
+    PROXY_REJECTED_REMOVAL,
+    PROXY_ASKED_FOR_UNKNOWN_TYPE,
 )

@@ -75,6 +75,8 @@ class LocalFlag(IntFlag):
     NONE = 0
     ACCELERATED = 1
     """Connections between two such addresses may use the sockhash."""
+    PROXY_SOURCE = 2
+    """An address of the node: the proxy connects from it, but whoever answers there is no pod."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -1,0 +1,141 @@
+"""Small worlds that collide often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from culvert.model.endpoint import Endpoint, EndpointPort, EndpointSlice
+from culvert.model.key import ObjectKey
+from culvert.model.node import ZONE_LABEL, Namespace, Node
+from culvert.model.service import Service, ServiceKind, ServicePort, TrafficDistribution
+from culvert.model.settings import Settings
+from culvert.model.workload import Phase, Workload
+from culvert.model.world import World
+from hypothesis import strategies as st
+
+NODES = ("node-a", "node-b")
+NAMESPACES = ("one", "two")
+MESH_LABELS = st.sampled_from(
+    [
+        {},
+        {"culvert.dev/mesh": "enabled"},
+        {"culvert.dev/mesh": "disabled"},
+        {"culvert.dev/mesh": "?"},
+    ]
+)
+ANNOTATIONS = st.sampled_from(
+    [
+        {},
+        {"culvert.dev/fail-mode": "open"},
+        {"culvert.dev/acceleration": "disabled"},
+        {"culvert.dev/exclude-inbound-ports": "80,nonsense"},
+        {"culvert.dev/exclude-outbound-cidrs": "10.0.0.0/8"},
+    ]
+)
+ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "fd00::1"])
+PORT_NAMES = st.sampled_from(["", "http", "tcp", "grpc-x"])
+PORT_NUMBERS = st.sampled_from([80, 81])
+
+namespaces = st.builds(Namespace, st.sampled_from(NAMESPACES), MESH_LABELS)
+nodes = st.builds(
+    Node, st.sampled_from(NODES), st.sampled_from([{}, {ZONE_LABEL: "x"}, {ZONE_LABEL: "y"}])
+)
+workloads = st.builds(
+    Workload,
+    namespace=st.sampled_from(NAMESPACES),
+    name=st.sampled_from(["p", "q", "r"]),
+    uid=st.sampled_from(["u1", "u2", "u3"]),
+    node=st.sampled_from(NODES),
+    addresses=st.lists(ADDRESSES, max_size=2, unique=True).map(tuple),
+    phase=st.sampled_from(Phase),
+    host_network=st.booleans(),
+    labels=MESH_LABELS,
+    annotations=ANNOTATIONS,
+)
+service_ports = st.builds(
+    ServicePort, PORT_NUMBERS, PORT_NAMES, st.sampled_from(["TCP", "TCP", "UDP"])
+)
+services = st.builds(
+    Service,
+    namespace=st.sampled_from(NAMESPACES),
+    name=st.sampled_from(["s", "t"]),
+    kind=st.sampled_from(ServiceKind),
+    cluster_addresses=st.lists(
+        st.sampled_from(["10.96.0.1", "10.96.0.2", "fd00:96::1"]), max_size=2, unique=True
+    ).map(tuple),
+    ports=st.lists(service_ports, max_size=3).map(tuple),
+    client_ip_affinity=st.booleans(),
+    local_endpoints_only=st.booleans(),
+    traffic_distribution=st.sampled_from(TrafficDistribution),
+    publish_not_ready_addresses=st.booleans(),
+    labels=MESH_LABELS,
+    annotations=ANNOTATIONS,
+)
+
+
+def endpoint_slices() -> st.SearchStrategy[EndpointSlice]:
+    def of(version: int) -> st.SearchStrategy[EndpointSlice]:
+        texts = ["10.0.0.1", "10.0.0.2"] if version == 4 else ["fd00::1"]
+        endpoints = st.builds(
+            Endpoint,
+            addresses=st.sampled_from(texts).map(lambda text: (text,)),
+            ready=st.booleans(),
+            serving=st.booleans(),
+            terminating=st.booleans(),
+            node=st.sampled_from(["", *NODES]),
+            zone=st.sampled_from(["", "x"]),
+        )
+        return st.builds(
+            EndpointSlice,
+            namespace=st.sampled_from(NAMESPACES),
+            name=st.sampled_from(["a", "b"]),
+            service=st.sampled_from(["s", "t"]),
+            ip_version=st.just(version),
+            ports=st.lists(st.builds(EndpointPort, PORT_NUMBERS, PORT_NAMES), max_size=2).map(
+                tuple
+            ),
+            endpoints=st.lists(endpoints, max_size=3).map(tuple),
+        )
+
+    return st.sampled_from([4, 6]).flatmap(of)
+
+
+cgroups = st.dictionaries(st.sampled_from(["u1", "u2"]), st.integers(1, 3), max_size=2)
+settings = st.builds(Settings, fail_open=st.booleans(), acceleration=st.booleans())
+
+
+def changes() -> st.SearchStrategy[Mapping[str, Any]]:
+    """What replaces a part of the world: an object put or removed, or a whole small part."""
+    return st.one_of(
+        namespaces.map(lambda value: {"namespaces": (value.name, value)}),
+        nodes.map(lambda value: {"nodes": (value.name, value)}),
+        workloads.map(lambda value: {"workloads": (value.key, value)}),
+        services.map(lambda value: {"services": (value.key, value)}),
+        endpoint_slices().map(lambda value: {"endpoint_slices": (value.key, value)}),
+        st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(["s", "t"])).map(
+            lambda key: {"services": (ObjectKey(*key), None)}
+        ),
+        st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(["a", "b"])).map(
+            lambda key: {"endpoint_slices": (ObjectKey(*key), None)}
+        ),
+        st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(["p", "q"])).map(
+            lambda key: {"workloads": (ObjectKey(*key), None)}
+        ),
+        st.sampled_from(NAMESPACES).map(lambda name: {"namespaces": (name, None)}),
+        cgroups.map(lambda value: {"local_cgroups": value}),
+        settings.map(lambda value: {"settings": value}),
+    )
+
+
+def changed(world: World, change: Mapping[str, Any]) -> World:
+    """The world after one change; every object that it does not name keeps its identity."""
+    ((field, value),) = change.items()
+    if isinstance(value, tuple):
+        key, new = value
+        entries = {k: v for k, v in getattr(world, field).items() if k != key}
+        if new is not None:
+            entries[key] = new
+        value = entries
+    return msgspec.structs.replace(world, **{field: value})
