@@ -85,6 +85,8 @@ struct cv_excluded_cidr_key {
 
 enum cv_local_flag {
 	CV_LOCAL_ACCELERATED = 1,
+	/* An address of the node itself: the proxy connects from it, but others answer there. */
+	CV_LOCAL_PROXY_SOURCE = 2,
 };
 
 /* Value of the local map; the key is the address. */

@@ -155,24 +155,41 @@ CV_INLINE enum cv_verdict cv_decide_send(const struct cv_config *config,
 }
 
 /*
- * Whether a socket may be enrolled; the flags are those of its two addresses, 0 where unknown. The
- * connecting side goes by the addresses. The accepting side comes second and asks for proof: its
- * peer's own entry. A peer outside the mesh, a kubelet on the node's address say, has none.
+ * Whether a socket may be enrolled; the flags are those of its two addresses. The connecting side
+ * goes by the addresses. The accepting side comes second and asks for proof: its peer's own entry.
+ * A peer outside the mesh, a kubelet on the node's address say, has none.
  */
-CV_INLINE enum cv_verdict cv_decide_enrol(const struct cv_config *config, int local_is_known,
-					  int remote_is_known, __u32 local_flags,
-					  __u32 remote_flags, int is_mptcp, int peer_is_proven)
+struct cv_enrol_facts {
+	__u32 local_is_known;
+	__u32 local_flags;		/* enum cv_local_flag */
+	__u32 remote_is_known;
+	__u32 remote_flags;
+	__u32 is_accepting;
+	__u32 peer_is_enrolled;
+	__u32 is_mptcp;
+};
+
+CV_INLINE enum cv_verdict cv_decide_enrol(const struct cv_config *config,
+					  const struct cv_enrol_facts *facts)
 {
 	if (!(config->flags & CV_CONFIG_ACCELERATE))
 		return CV_ENROL_SKIP_OFF;
-	if (!local_is_known || !remote_is_known)
+	if (!facts->local_is_known)
 		return CV_ENROL_SKIP_NOT_LOCAL;
-	if (!(local_flags & remote_flags & CV_LOCAL_ACCELERATED))
-		return CV_ENROL_SKIP_OFF;
-	if (is_mptcp)
+	if (facts->is_accepting) {
+		if (!facts->peer_is_enrolled)
+			return CV_ENROL_SKIP_PEER_NOT_ENROLLED;
+		if (!(facts->local_flags & CV_LOCAL_ACCELERATED))
+			return CV_ENROL_SKIP_OFF;
+	} else {
+		if (!facts->remote_is_known || (facts->remote_flags & CV_LOCAL_PROXY_SOURCE))
+			return CV_ENROL_SKIP_NOT_LOCAL;
+		if (!(facts->local_flags & (CV_LOCAL_ACCELERATED | CV_LOCAL_PROXY_SOURCE)) ||
+		    !(facts->remote_flags & CV_LOCAL_ACCELERATED))
+			return CV_ENROL_SKIP_OFF;
+	}
+	if (facts->is_mptcp)
 		return CV_ENROL_SKIP_MPTCP;
-	if (!peer_is_proven)
-		return CV_ENROL_SKIP_PEER_NOT_ENROLLED;
 	return CV_ENROL_DONE;
 }
 

@@ -34,35 +34,40 @@ cv_connection_key_of_sockops(struct cv_connection_key *key, struct bpf_sock_ops 
 
 static inline __attribute__((always_inline)) void cv_enrol(struct bpf_sock_ops *ctx,
 							   struct cv_connection_key *key,
-							   int peer_is_proven)
+							   int is_accepting)
 {
 	struct cv_config *config = cv_config_get();
+	struct cv_enrol_facts facts = {};
+	struct cv_connection_key reverse;
 	struct cv_local *local, *remote;
 	struct bpf_sock *sk = ctx->sk;
 	struct cv_peer peer = {};
 	enum cv_verdict verdict;
-	u32 local_flags = 0, remote_flags = 0;
-	int local_is_known = 0, remote_is_known = 0;
 	u8 is_mptcp = 0;
 	void *tcp;
 	int error;
 
 	if (!config || !sk)
 		return;
+	facts.is_accepting = is_accepting;
 	if (key->netns_cookie) {
 		u32 *flags = cv_loopback.lookup(&key->netns_cookie);
 
-		local_is_known = remote_is_known = flags != 0;
-		local_flags = remote_flags = flags ? *flags : 0;
+		facts.local_is_known = facts.remote_is_known = flags != 0;
+		facts.local_flags = facts.remote_flags = flags ? *flags : 0;
 	} else {
 		local = cv_local.lookup(&key->local);
 		remote = cv_local.lookup(&key->remote);
-		local_is_known = local != 0;
-		remote_is_known = remote != 0;
-		local_flags = local ? local->flags : 0;
-		remote_flags = remote ? remote->flags : 0;
+		facts.local_is_known = local != 0;
+		facts.remote_is_known = remote != 0;
+		facts.local_flags = local ? local->flags : 0;
+		facts.remote_flags = remote ? remote->flags : 0;
 	}
-	if (local_is_known && remote_is_known) {
+	if (is_accepting) {
+		cv_connection_key_reverse(&reverse, key);
+		facts.peer_is_enrolled = cv_peers.lookup(&reverse) != 0;
+	}
+	if (facts.local_is_known && (facts.remote_is_known || facts.peer_is_enrolled)) {
 		tcp = bpf_skc_to_tcp_sock(sk);
 		if (!tcp)
 			return;
@@ -71,10 +76,10 @@ static inline __attribute__((always_inline)) void cv_enrol(struct bpf_sock_ops *
 #if CV_OFFSET_IS_MPTCP
 		bpf_probe_read_kernel(&is_mptcp, sizeof(is_mptcp),
 				      (void *)(peer.tcp_sock + CV_OFFSET_IS_MPTCP));
+		facts.is_mptcp = is_mptcp;
 #endif
 	}
-	verdict = cv_decide_enrol(config, local_is_known, remote_is_known, local_flags,
-				  remote_flags, is_mptcp, peer_is_proven);
+	verdict = cv_decide_enrol(config, &facts);
 	if (verdict != CV_ENROL_DONE) {
 		cv_count(verdict, 0);
 		return;
@@ -180,7 +185,7 @@ static inline __attribute__((always_inline)) void cv_forget(struct bpf_sock_ops 
 
 int cv_sockops(struct bpf_sock_ops *ctx)
 {
-	struct cv_connection_key key, reverse;
+	struct cv_connection_key key;
 
 	if (ctx->family != AF_INET && ctx->family != AF_INET6)
 		return 1;
@@ -193,13 +198,12 @@ int cv_sockops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		cv_connection_key_of_sockops(&key, ctx);
 		cv_handoff_store(ctx, &key);
-		cv_enrol(ctx, &key, 1);
+		cv_enrol(ctx, &key, 0);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		cv_connection_key_of_sockops(&key, ctx);
 		cv_handoff_take(ctx, &key);
-		cv_connection_key_reverse(&reverse, &key);
-		cv_enrol(ctx, &key, cv_peers.lookup(&reverse) != 0);
+		cv_enrol(ctx, &key, 1);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
 		if (ctx->args[1] != BPF_TCP_CLOSE)

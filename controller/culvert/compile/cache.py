@@ -84,6 +84,7 @@ class CachedCompiler:
         self._workloads = self._compile_workloads(world)
         return assemble(
             world,
+            self.node_name,
             [entry.part for entry in self._services.values()],
             [entry.part for entry in self._workloads.values()],
             self._constant,

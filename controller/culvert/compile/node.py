@@ -50,7 +50,7 @@ def compile_node(world: World, node_name: str) -> Desired:
         )
         for key, workload in sorted(world.workloads.items())
     ]
-    return assemble(world, services, workloads, compile_constant(world.settings))
+    return assemble(world, node_name, services, workloads, compile_constant(world.settings))
 
 
 def compile_constant(settings: Settings) -> tuple[Resource, ...]:
@@ -70,13 +70,17 @@ def slices_by_service(
 
 def assemble(
     world: World,
+    node_name: str,
     services: Sequence[ServicePart],
     workloads: Sequence[WorkloadPart],
     constant: Iterable[Resource],
 ) -> Desired:
     """Put parts, in order of namespace and name, together and settle their conflicts."""
     claims, conflicts = settle_claims(services)
-    redirect, redirect_findings = compile_redirect(claims, services, workloads, world.settings)
+    node = world.nodes.get(node_name)
+    redirect, redirect_findings = compile_redirect(
+        claims, services, workloads, world.settings, node.addresses if node else ()
+    )
     resources: dict[str, dict[str, Resource]] = {type_url: {} for type_url in RESOURCE_TYPES}
     for resource in chain(constant, *(claim.resources for claim in claims)):
         resources[resource.type_url][resource.name] = resource

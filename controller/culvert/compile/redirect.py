@@ -53,8 +53,9 @@ def compile_redirect(
     services: Iterable[ServicePart],
     workloads: Sequence[WorkloadPart],
     settings: Settings,
+    node_addresses: Iterable[str],
 ) -> tuple[RedirectTable, list[Finding]]:
-    """The maps of one node.
+    """The maps of one node. ``node_addresses`` are the node's own, from which its proxy connects.
 
     Where several entries name one destination: a port that its pod excludes is left alone;
     otherwise a Service's virtual address wins over an endpoint, an endpoint over a pod.
@@ -69,7 +70,9 @@ def compile_redirect(
     destinations.update(excluded)
     destinations.update((claim.key, claim.destination) for claim in virtual)
 
-    local = {address16(address): LocalFlag.ACCELERATED for address in settings.proxy_addresses}
+    local = {address16(address): LocalFlag.PROXY_SOURCE for address in node_addresses}
+    for proxy in settings.proxy_addresses:
+        local[address16(proxy)] = LocalFlag.ACCELERATED
     holders = Counter(chain.from_iterable(part.addresses for part in workloads))
     for part in workloads:
         for address, flag in part.local:
