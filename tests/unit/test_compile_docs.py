@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from culvert.model import codes
 from culvert.model.codes import CODES
 from culvert.rig.codes import RIG_CODES
 
@@ -35,3 +36,8 @@ def test_every_code_in_the_source_is_listed() -> None:
         code for path in package.rglob("*.py") for code in re.findall(r"CV\d{4}", path.read_text())
     }
     assert used <= {code.id for code in ALL_CODES}
+
+
+def test_every_code_that_is_defined_is_in_its_table() -> None:
+    defined = {value for value in vars(codes).values() if isinstance(value, codes.Code)}
+    assert defined == set(CODES)

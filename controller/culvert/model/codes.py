@@ -88,7 +88,7 @@ DUPLICATE_ADDRESS = Code(
     "Connections of that address are not accelerated.",
 )
 MAP_FULL = Code(
-    "CV0601",
+    "CV0404",
     "A map of the data path is full",
     "What did not fit is not captured or not accelerated; the rest is.",
 )
@@ -123,6 +123,7 @@ CODES: tuple[Code, ...] = (
     INVALID_MESH_LABEL,
     UNKNOWN_ANNOTATION,
     DUPLICATE_ADDRESS,
+    MAP_FULL,
     PROXY_REJECTED_RESOURCE,
     PROXY_REJECTED_REMOVAL,
     PROXY_ASKED_FOR_UNKNOWN_TYPE,
