@@ -89,7 +89,8 @@ def check_bcc() -> str:
         from bcc import BPF, __version__
         from culvert.redirect.headers import headers_for_bcc
     except ImportError as error:
-        raise CheckError(f"{error} → apt-get install python3-bpfcc") from error
+        remedy = "apt-get install python3-bpfcc" if error.name == "bcc" else "scripts/setup"
+        raise CheckError(f"{error} → {remedy}") from error
     with headers_for_bcc() as found:
         if not found:
             raise CheckError("no kernel headers → apt-get install linux-headers-<architecture>")
