@@ -60,7 +60,8 @@ def no_references(_resource: Resource) -> frozenset[Reference]:
 class TypeStatistics:
     """One type of one session. Counts are of resources unless named otherwise.
 
-    ``accepted`` maps name -> version the proxy has; ``sent`` and ``removed`` are totals since the
+    ``accepted`` maps name -> version the proxy has; ``doubtful`` are names that were part of a
+    rejected batch and not accepted since, so that the proxy may have another version; ``sent`` and ``removed`` are totals since the
     stream began; ``pending`` are those that wait to be sent; ``in_flight`` those sent and not
     answered; ``acks``, ``nacks`` and ``stale_nonces`` count requests.
     """
@@ -69,6 +70,7 @@ class TypeStatistics:
     wildcard: bool
     names: int
     accepted: Mapping[str, str]
+    doubtful: frozenset[str]
     pending: int
     in_flight: int
     rejected: Mapping[str, str]
@@ -98,7 +100,12 @@ class SessionStatistics:
 
 
 class Session:
-    """The state of one delta ADS stream."""
+    """The state of one delta ADS stream.
+
+    A snapshot that has clusters, listeners or scoped routes as a key, even with nothing in it, says
+    that the proxy subscribes to that type: until it has, the session does not know what the proxy
+    still holds of it, takes away nothing that it may name, and does not count as settled.
+    """
 
     def __init__(
         self,
@@ -188,6 +195,7 @@ class Session:
                 wildcard=one.wildcard,
                 names=len(one.names),
                 accepted=dict(one.have),
+                doubtful=frozenset(one.doubtful),
                 pending=sum(
                     1
                     for name in one.due
@@ -348,7 +356,7 @@ class Session:
         for type_url in REFERRERS.get(subscription.type_url, ()):
             referrers = self._subscriptions.get(type_url)
             if referrers is None:
-                if (self._snapshot or {}).get(type_url):
+                if self._expects(type_url):
                     # The proxy may hold resources of a type it has not asked for yet.
                     return answers
                 continue
@@ -433,6 +441,13 @@ class Session:
                 return False
         return self._asked_for_all()
 
+    def _expects(self, type_url: str) -> bool:
+        """Whether a proxy with this snapshot subscribes to the type sooner or later."""
+        snapshot = self._snapshot or {}
+        if type_url in IMPLICIT_WILDCARD:
+            return type_url in snapshot
+        return bool(snapshot.get(type_url))
+
     def _asked_for_all(self) -> bool:
         """Whether the proxy has subscribed to all that the snapshot has for it.
 
@@ -440,7 +455,7 @@ class Session:
         hardly begun.
         """
         snapshot = self._snapshot or {}
-        if any(snapshot.get(one) and one not in self._subscriptions for one in IMPLICIT_WILDCARD):
+        if any(self._expects(one) and one not in self._subscriptions for one in IMPLICIT_WILDCARD):
             return False
         clusters = self._subscriptions.get(CLUSTER)
         wanted_endpoints = snapshot.get(ENDPOINTS)
@@ -448,7 +463,7 @@ class Session:
             return True
         endpoints = self._subscriptions.get(ENDPOINTS)
         for name, cluster in (clusters.want or {}).items():
-            if name not in clusters.have:
+            if not clusters.settled(name):
                 continue
             for type_url, reference in self._references_of(cluster):
                 if (

@@ -225,7 +225,8 @@ class Subscription:
         if response.alone:
             for name in names:
                 version = response.version_of(name)
-                self.rejected[name] = Rejection(version, error)
+                if version == self.want_version(name):
+                    self.rejected[name] = Rejection(version, error)
                 # Alone and refused: this version is not what the proxy runs.
                 remaining = self.doubtful.get(name, set()) - {version}
                 if remaining:
@@ -240,7 +241,9 @@ class Subscription:
     def _answer_absent(self, names: Collection[str]) -> None:
         """Owe an answer for names that do not exist, so that the proxy need not wait for them."""
         if self.want is not None:
-            self.owed.update(name for name in names if name not in self.want)
+            self.owed.update(
+                name for name in names if name not in self.want and name not in self.have
+            )
 
     def _drop_uncovered(self) -> None:
         for held in (self.have, self.doubtful, self.rejected):
