@@ -8,8 +8,11 @@ original destination (Envoy's ``original_dst`` listener filter) and has one filt
   cluster of that name for anything but a Service port, so other connections are closed.
 - SERVICE_HTTP writes the destination into a header, which picks the Service's routes ("scoped
   routes" in Envoy's documentation). The client's own header of that name is overwritten.
-- POD_HTTP and POD_TCP go to the destination itself. A connection made to the listener directly
-  has none and is refused, so the proxy cannot be made to call itself.
+- POD_HTTP and POD_TCP go to the destination itself.
+
+A second chain closes connections whose destination is the proxy. Where connection tracking is in
+use, the kernel names the proxy as the original destination of a connection made to it, and POD_TCP
+would then connect to itself until it has no file descriptors left.
 """
 
 from __future__ import annotations
@@ -28,7 +31,12 @@ from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVe
 from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.socket_option_pb2 import SocketOption
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
-from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
+from envoy.config.listener.v3.listener_components_pb2 import (
+    Filter,
+    FilterChain,
+    FilterChainMatch,
+    ListenerFilter,
+)
 from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -129,7 +137,16 @@ def _listener(listener: ProxyListener, settings: Settings, filters: Sequence[Fil
                 name="envoy.filters.listener.original_dst", typed_config=pack(OriginalDst())
             )
         ],
-        filter_chains=[FilterChain(name="all", filters=filters)],
+        filter_chains=[
+            FilterChain(
+                name="itself",
+                filter_chain_match=FilterChainMatch(
+                    prefix_ranges=[_host_range(address) for address in settings.proxy_addresses]
+                ),
+                filters=[_tcp_filter("itself", _NO_CLUSTER)],
+            ),
+            FilterChain(name="all", filters=filters),
+        ],
         per_connection_buffer_limit_bytes=UInt32Value(value=settings.connection_buffer_bytes),
         tcp_backlog_size=UInt32Value(value=ACCEPT_BACKLOG),
         socket_options=[
@@ -137,6 +154,11 @@ def _listener(listener: ProxyListener, settings: Settings, filters: Sequence[Fil
             for level, name, value in _KEEPALIVE
         ],
     )
+
+
+def _host_range(address: str) -> CidrRange:
+    bits = 128 if ":" in address else 32
+    return CidrRange(address_prefix=address, prefix_len=UInt32Value(value=bits))
 
 
 def _cluster_by_destination() -> Filter:
