@@ -21,11 +21,11 @@ demo: setup ## A mesh of two nodes on this machine, with real traffic
 
 test: lint ## Lint, then every test but the long ones
 	@status=0; $(BIN)/pytest -m "not long" $(PYTEST) || status=$$?; \
-	$(BIN)/python scripts/check_leftovers.py || status=1; exit $$status
+	$(BIN)/python scripts/leftovers.py || status=1; exit $$status
 
 test-long: setup ## The tests that take minutes of traffic
 	@status=0; $(BIN)/pytest -m long $(PYTEST) || status=$$?; \
-	$(BIN)/python scripts/check_leftovers.py || status=1; exit $$status
+	$(BIN)/python scripts/leftovers.py || status=1; exit $$status
 
 bench: setup ## Measure with and without the mesh; see docs/benchmarks.md
 	@$(BIN)/culvert bench $(ARGS)
@@ -47,6 +47,6 @@ lint-c: setup
 
 clean: ## Remove caches, and what runs that were killed left on the machine
 	@if [ -x $(BIN)/python ]; then \
-	  $(BIN)/python -c 'from culvert.rig import sweep_dead; sweep_dead()'; fi
+	  $(BIN)/python scripts/leftovers.py --remove; fi
 	@rm -rf build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
