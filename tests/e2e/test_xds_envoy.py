@@ -20,6 +20,7 @@ from culvert.model.desired import Resource
 from culvert.xds.metrics import PrometheusMeter
 from culvert.xds.resource_types import CLUSTER, ENDPOINTS, LISTENER, SCOPED_ROUTE
 from culvert.xds.server import XdsServer
+from culvert.xds.session import no_references
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
@@ -466,6 +467,35 @@ async def test_second_cluster_on_the_same_endpoints_is_warm_at_once(
         await server.wait_synced(timeout_seconds=30)
         assert await envoy.stat("cluster.twin.init_fetch_timeout") == 0
         assert await ask(port, "t") == (200, "one")
+
+
+async def test_cluster_that_was_warming_when_the_server_left_is_warmed_by_the_next(
+    tmp_path: Path, xds_path: Path
+) -> None:
+    port = free_port()
+    changed = cluster("a", connect_timeout="2s")
+    async with backend("one") as one, real_envoy(tmp_path, xds_path) as envoy:
+        rest = (endpoints("a", one), listener(port), scope("k", "a"))
+        # Without references the endpoints do not follow their cluster, as if the server had died
+        # between the two.
+        async with running(XdsServer(xds_path, references=no_references)) as server:
+            server.publish(snapshot(cluster("a"), *rest))
+            await server.wait_synced(timeout_seconds=30)
+            server.publish(snapshot(changed, *rest))
+            await eventually(warming(envoy), "the changed cluster warms")
+        async with running(XdsServer(xds_path)) as server:
+            server.publish(snapshot(changed, *rest))
+            await server.wait_synced(timeout_seconds=30)
+            assert await envoy.clusters() == {"a": changed.version}
+            assert await envoy.stat("cluster.a.init_fetch_timeout") == 0
+            assert await ask(port, "k") == (200, "one")
+
+
+def warming(envoy: Envoy) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        return await envoy.stat("cluster_manager.warming_clusters") == 1
+
+    return check
 
 
 async def test_one_changed_endpoint_costs_one_small_push(tmp_path: Path, xds_path: Path) -> None:

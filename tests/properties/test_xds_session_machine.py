@@ -229,6 +229,7 @@ class SessionMachine(RuleBasedStateMachine):
         statistics = self.session.statistics()
         assert statistics.settled
         assert self.session.settled_generation == self.generation
+        accepted = statistics.types[CLUSTER].accepted
         reported = {finding.subject for finding in self.session.findings()}
         for type_url in TYPES:
             for name, want in self.snapshot[type_url].items():
@@ -236,9 +237,7 @@ class SessionMachine(RuleBasedStateMachine):
                     continue
                 if not is_good(want):
                     continue
-                if all(
-                    one in held[CLUSTER] for kind, one in references_of(want) if kind == CLUSTER
-                ):
+                if all(one in accepted for kind, one in references_of(want) if kind == CLUSTER):
                     assert held[type_url].get(name) == want
         everything_good = all(
             is_good(one) for kind in self.snapshot.values() for one in kind.values()

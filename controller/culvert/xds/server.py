@@ -22,7 +22,7 @@ from culvert.xds.debounce import Debounce
 from culvert.xds.exchange import DeltaRequest, DeltaResponse
 from culvert.xds.metrics import Meter, NoMeter
 from culvert.xds.references import references_of
-from culvert.xds.session import Session, SessionStatistics
+from culvert.xds.session import References, Session, SessionStatistics
 from culvert.xds.socket_path import SocketPath
 from culvert.xds.wire import decode_request, encode_response
 
@@ -105,12 +105,14 @@ class XdsServer:
         debounce: Debounce | None = None,
         clock: Clock | None = None,
         meter: Meter | None = None,
+        references: References = references_of,
         grace_seconds: float = 1.0,
     ) -> None:
         self._socket = SocketPath(socket)
         self._debounce = debounce or Debounce()
         self._clock = clock or MonotonicClock()
         self._meter = meter or NoMeter()
+        self._references = references
         self._grace_seconds = grace_seconds
         self._streams: set[_Stream] = set()
         self._generation = 0
@@ -249,7 +251,7 @@ class XdsServer:
 
     async def _serve_stream(self, _requests: object, context: Any) -> None:
         """Serve one stream until either side ends it (grpc.aio handler, bytes in and out)."""
-        stream = _Stream(Session(references_of))
+        stream = _Stream(Session(self._references))
         self._streams.add(stream)
         self._meter.connected(len(self._streams))
         tasks = {

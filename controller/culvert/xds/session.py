@@ -13,7 +13,7 @@ Rules, with their source:
   removed only when nothing the proxy may still hold names it (xDS protocol, "Eventual consistency
   considerations").
 - Endpoints are sent again after their cluster is sent: Envoy builds a changed cluster anew and
-  keeps it warming until a load assignment arrives, even an unchanged one (envoy#13009).
+  keeps it warming until a load assignment arrives, even an unchanged one (istio#28402).
 - A rejected batch is taken apart until the bad resource stands alone; that one is not sent again
   until its version changes.
 """
@@ -61,9 +61,10 @@ class TypeStatistics:
     """One type of one session. Counts are of resources unless named otherwise.
 
     ``accepted`` maps name -> version the proxy has; ``doubtful`` are names that were part of a
-    rejected batch and not accepted since, so that the proxy may have another version; ``sent`` and ``removed`` are totals since the
-    stream began; ``pending`` are those that wait to be sent; ``in_flight`` those sent and not
-    answered; ``acks``, ``nacks`` and ``stale_nonces`` count requests.
+    rejected batch and not accepted since, so that the proxy may have another version. ``sent`` and
+    ``removed`` are totals since the stream began; ``pending`` are those that wait to be sent;
+    ``in_flight`` those sent and not answered. ``acks``, ``nacks`` and ``stale_nonces`` count
+    requests.
     """
 
     type_url: str
@@ -406,6 +407,8 @@ class Session:
             return
         for name, version in subscription.have.items():
             resource = before.get(name)
+            if resource is want.get(name):
+                continue
             if resource is not None and resource.version == version:
                 self._references_of(resource)
 
