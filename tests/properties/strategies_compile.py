@@ -139,3 +139,40 @@ def changed(world: World, change: Mapping[str, Any]) -> World:
             entries[key] = new
         value = entries
     return msgspec.structs.replace(world, **{field: value})
+
+
+BUSY = World(
+    namespaces={name: Namespace(name, {"culvert.dev/mesh": "enabled"}) for name in NAMESPACES},
+    nodes={name: Node(name, {ZONE_LABEL: zone}) for name, zone in zip(NODES, "xy", strict=True)},
+    workloads={
+        ObjectKey("one", name): Workload("one", name, uid, "node-a", (address,), Phase.RUNNING)
+        for name, uid, address in (("p", "u1", "10.0.0.1"), ("q", "u2", "10.0.0.2"))
+    },
+    services={
+        ObjectKey("one", name): Service(
+            "one",
+            name,
+            cluster_addresses=("10.96.0.1",),
+            ports=(ServicePort(80, "http"),),
+            traffic_distribution=TrafficDistribution.SAME_ZONE,
+        )
+        for name in ("s", "t")
+    },
+    endpoint_slices={
+        ObjectKey("one", "a"): EndpointSlice(
+            "one",
+            "a",
+            "s",
+            4,
+            (EndpointPort(80, "http"),),
+            tuple(
+                Endpoint((address,), node=node)
+                for address, node in zip(("10.0.0.1", "10.0.0.2"), NODES, strict=True)
+            ),
+        )
+    },
+    local_cgroups={"u1": 1, "u2": 2},
+)
+"""A world in which most single changes show: two Services claim one address, zones matter."""
+
+starts = st.sampled_from([World(), BUSY])

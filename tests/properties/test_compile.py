@@ -11,31 +11,32 @@ from culvert.model.world import World
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.properties.strategies_compile import changed, changes
+from tests.properties.strategies_compile import changed, changes, starts
 
 HISTORIES = st.lists(changes(), min_size=1, max_size=25)
 
 
-@given(HISTORIES)
-def test_changes_applied_one_by_one_end_where_compiling_from_scratch_does(history: Any) -> None:
-    world = World()
+@given(starts, HISTORIES)
+def test_changes_applied_one_by_one_end_where_compiling_from_scratch_does(
+    world: World, history: Any
+) -> None:
     cached = CachedCompiler("node-a")
     for change in history:
         world = changed(world, change)
         assert cached.compile(world) == compile_node(world, "node-a")
 
 
-@given(HISTORIES)
-def test_a_compiled_node_refers_to_nothing_that_it_does_not_hold(history: Any) -> None:
-    world = World()
+@given(starts, HISTORIES)
+def test_a_compiled_node_refers_to_nothing_that_it_does_not_hold(
+    world: World, history: Any
+) -> None:
     for change in history:
         world = changed(world, change)
     assert list(inconsistencies(compile_node(world, "node-a"))) == []
 
 
-@given(HISTORIES)
-def test_order_of_the_world_does_not_show_in_the_bytes(history: Any) -> None:
-    world = World()
+@given(starts, HISTORIES)
+def test_order_of_the_world_does_not_show_in_the_bytes(world: World, history: Any) -> None:
     for change in history:
         world = changed(world, change)
     turned = msgspec.structs.replace(
@@ -48,9 +49,10 @@ def test_order_of_the_world_does_not_show_in_the_bytes(history: Any) -> None:
     assert compile_node(turned, "node-a") == compile_node(world, "node-a")
 
 
-@given(HISTORIES)
-def test_an_endpoint_change_touches_no_cluster_listener_or_scope(history: Any) -> None:
-    world = World()
+@given(starts, HISTORIES)
+def test_an_endpoint_change_touches_no_cluster_listener_or_scope(
+    world: World, history: Any
+) -> None:
     for change in history:
         following = changed(world, change)
         if "endpoint_slices" in change:
@@ -64,9 +66,10 @@ def test_an_endpoint_change_touches_no_cluster_listener_or_scope(history: Any) -
         world = following
 
 
-@given(HISTORIES)
-def test_every_captured_destination_belongs_to_a_service_or_a_pod(history: Any) -> None:
-    world = World()
+@given(starts, HISTORIES)
+def test_every_captured_destination_belongs_to_a_service_or_a_pod(
+    world: World, history: Any
+) -> None:
     for change in history:
         world = changed(world, change)
     desired = compile_node(world, "node-a")
