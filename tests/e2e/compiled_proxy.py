@@ -28,7 +28,13 @@ from culvert.compile.packing import (
     pack,
 )
 from culvert.model.desired import Desired
-from culvert.model.redirect import ProxyListener, address_text
+from culvert.model.redirect import (
+    Destination,
+    DestinationKey,
+    ProxyListener,
+    address16,
+    address_text,
+)
 from culvert.model.settings import Settings
 from culvert.model.world import World
 from culvert.sources.manifests import ManifestSource
@@ -158,7 +164,11 @@ def _run(*command: str) -> None:
 
 def _redirect(world: World, desired: Desired) -> None:
     ports = world.settings.listener_ports
-    for key, destination in desired.redirect.destinations.items():
+    unknown = {
+        DestinationKey(address16("10.96.0.99"), 80): Destination(ProxyListener.SERVICE_HTTP),
+        DestinationKey(address16("10.96.0.99"), 81): Destination(ProxyListener.SERVICE_TCP),
+    }
+    for key, destination in (desired.redirect.destinations | unknown).items():
         address = address_text(key.address)
         tool, length = ("ip6tables", 128) if ":" in address else ("iptables", 32)
         _run("ip", "address", "replace", f"{address}/{length}", "dev", "lo")
@@ -209,6 +219,8 @@ def main() -> None:
             "http_ipv6": _get("fd00:10:96::10", 80, "/", {"Host": "web"}),
             "spoofed": _get("10.96.0.10", 80, "/", spoof),
             "forwarded": _get("10.96.0.10", 80, "/", forwarded),
+            "unknown": _get("10.96.0.99", 80, "/", {"Host": "web"}),
+            "tcp_unknown": _greet("10.96.0.99", 81),
             "no_endpoint": _get("10.96.0.12", 80, "/", {"Host": "web"}),
             "pod_http": _get("10.244.1.5", 9003, "/", {"Host": "web"}),
             "tcp": _greet("10.96.0.11", 81),

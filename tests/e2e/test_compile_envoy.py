@@ -72,6 +72,10 @@ class TestTraffic:
     def test_service_without_endpoints_answers_503(self, answers: Answers) -> None:
         assert answers["no_endpoint"]["status"] == 503
 
+    def test_destination_that_the_proxy_does_not_know_is_refused(self, answers: Answers) -> None:
+        assert answers["unknown"]["status"] == 404
+        assert not answers["tcp_unknown"].get("greeting")
+
     def test_opaque_service_lets_the_server_speak_first_and_half_close(
         self, answers: Answers
     ) -> None:
