@@ -30,7 +30,7 @@ from culvert.model.redirect import Address16, ProxyListener, RedirectConfig, add
 from culvert.model.settings import Settings
 from culvert.model.world import World
 from culvert.netlink.proxy_address import ensure_proxy_addresses
-from culvert.redirect.attach import attach, attach_sk_msg, hooks
+from culvert.redirect.attach import attach, attach_sk_msg, detach_others, hooks
 from culvert.redirect.encode import CONFIG, MapContents, encode_table
 from culvert.redirect.kernel import KernelMaps, MapFull
 from culvert.redirect.listening import read_proxy_listeners
@@ -56,7 +56,7 @@ from culvert.xds.server import NotSettledError, ProxyStatistics, XdsServer
 _log = structlog.get_logger(__name__)
 
 _PROXY_START_SECONDS = 10.0
-_PROXY_SYNC_SECONDS = 5.0
+_PROXY_SYNC_SECONDS = 2.0
 _LISTENER_CHECK_SECONDS = 1.0
 
 
@@ -254,16 +254,18 @@ class Agent:
             self._have = await self._in_kernel_thread(self._maps.read)
         plan = phases(diff(self._have, want))
         full = await self._write(plan.before_proxy)
+        if not self._attached:
+            # Before the proxy listens: its listening sockets are counted from their first moment.
+            await self._in_kernel_thread(partial(self._attach, config, capture=False))
         published = self._xds.publish(desired.resources)
-        if plan.after_proxy or not self._attached:
-            await self._let_proxy_settle(published)
+        await self._let_proxy_settle(published)
         full += await self._write(plan.after_proxy)
         self._map_findings = full_map_findings(full)
         self._have = want
         if full:
             self._have = await self._in_kernel_thread(self._maps.read)
         if not self._attached:
-            await self._in_kernel_thread(partial(self._attach, config))
+            await self._in_kernel_thread(partial(self._attach, config, capture=True))
             self._attached = True
 
     async def _write(self, changes: list[Change]) -> list[MapFull]:
@@ -287,7 +289,8 @@ class Agent:
             _log.warning("going on without the proxy", reason=str(error))
         self._proxy_was_there = True
 
-    def _attach(self, config: RedirectConfig) -> None:
+    def _attach(self, config: RedirectConfig, *, capture: bool) -> None:
+        """Attach everything, or with ``capture`` False all but the hooks that capture."""
         assert self._report is not None
         assert self._maps is not None
         programs = Path(self._report.programs_path)
@@ -299,8 +302,13 @@ class Agent:
             for hook in hooks(self._options.pods_cgroup, self._options.proxy_cgroup)
             if (programs / hook.program).exists()
         )
-        attach(programs, self._options.bpf_root / "links", wanted)
-        self._maps.set_proxy_listeners(read_proxy_listeners(config))
+        links = self._options.bpf_root / "links"
+        if not capture:
+            attach(programs, links, tuple(hook for hook in wanted if not hook.captures))
+            self._maps.set_proxy_listeners(read_proxy_listeners(config))
+            return
+        attach(programs, links, wanted)
+        detach_others(links, wanted)
         _log.info("programs attached", hooks=[hook.name for hook in wanted])
 
     async def _check_listeners(self, config: RedirectConfig) -> None:

@@ -38,6 +38,14 @@ class Hook:
     cgroup: Path
     attach_type: AttachType
 
+    @property
+    def captures(self) -> bool:
+        """Whether this hook sends connections to the proxy."""
+        return self.attach_type in (
+            AttachType.CGROUP_INET4_CONNECT,
+            AttachType.CGROUP_INET6_CONNECT,
+        )
+
 
 class AttachError(Exception):
     """A program could not be attached; says which, where and why."""
@@ -123,7 +131,7 @@ def attach_sk_msg(programs: Path, maps: Path) -> None:
 
 
 def attach(programs: Path, links: Path, wanted: tuple[Hook, ...]) -> None:
-    """Make the links equal to ``wanted``; existing ones get the new program in one step.
+    """Make sure of the ``wanted`` links; existing ones get the new program in one step.
 
     Raises:
         AttachError: the kernel refused one, or a cgroup is not there; those before it stay.
@@ -137,6 +145,10 @@ def attach(programs: Path, links: Path, wanted: tuple[Hook, ...]) -> None:
                 f"{hook.program} on cgroup {hook.cgroup} ({hook.attach_type.name}): "
                 f"{error.strerror or error}"
             ) from error
+
+
+def detach_others(links: Path, wanted: tuple[Hook, ...]) -> None:
+    """Detach what an earlier version attached and this one does not."""
     for pin in links.iterdir():
         if pin.name not in {hook.name for hook in wanted}:
             pin.unlink()
