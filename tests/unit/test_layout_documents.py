@@ -1,0 +1,68 @@
+"""The documents say what is so: links resolve, and lists match the code they are about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from culvert.compile import enrolment
+from culvert.redirect.abi import Verdict
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors of a document's headings, as GitHub makes them."""
+    headings = HEADING.findall(document.read_text())
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+def broken_links(document: Path) -> Iterator[str]:
+    for link in LINK.findall(document.read_text()):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            yield link
+
+
+def first_cells(document: Path) -> set[str]:
+    """What stands as code in the first cell of a table row."""
+    return set(re.findall(r"^\| `([^`]+)` \|", document.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    assert list(broken_links(document)) == []
+
+
+def test_every_verdict_is_explained_and_none_that_does_not_exist() -> None:
+    explained = first_cells(ROOT / "docs/troubleshoot.md")
+    assert explained == {verdict.name.lower() for verdict in Verdict}
+
+
+def test_every_label_and_annotation_is_documented_and_none_that_does_not_exist() -> None:
+    documented = first_cells(ROOT / "docs/annotate.md")
+    known = {
+        value
+        for value in vars(enrolment).values()
+        if isinstance(value, str) and value.startswith(enrolment.PREFIX)
+    }
+    assert documented == known - {enrolment.PREFIX}
+
+
+def test_every_make_target_a_document_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {
+        name
+        for document in DOCUMENTS
+        for name in re.findall(r"(?:`|^)make ([a-z-]+)", document.read_text(), re.MULTILINE)
+    }
+    assert named <= targets
