@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -23,10 +23,11 @@ from prometheus_client import CollectorRegistry
 
 from culvert import __version__
 from culvert.compile.cache import CachedCompiler
+from culvert.compile.redirect import compile_redirect_config
 from culvert.model.codes import MAP_FULL
 from culvert.model.desired import Desired
 from culvert.model.finding import Finding
-from culvert.model.redirect import Address16, ProxyListener, RedirectConfig, address16
+from culvert.model.redirect import RedirectConfig
 from culvert.model.settings import Settings
 from culvert.model.world import World
 from culvert.netlink.proxy_address import ensure_proxy_addresses
@@ -79,28 +80,6 @@ class AgentOptions:
     state_directory: Path
     settings: Settings = field(default_factory=Settings)
     without: frozenset[str] = frozenset()
-
-
-def redirect_config(
-    settings: Settings, acceleration: Acceleration, pod_levels: tuple[int, int]
-) -> RedirectConfig:
-    """The data path's settings from the mesh's."""
-    by_family: dict[bool, Address16] = {
-        ":" in text: address16(text) for text in settings.proxy_addresses
-    }
-    return RedirectConfig(
-        proxy4=by_family.get(False),
-        proxy6=by_family.get(True),
-        listener_ports={
-            listener: settings.listener_ports.of(listener)
-            for listener in ProxyListener
-            if listener is not ProxyListener.DIRECT
-        },
-        accelerate=acceleration is not Acceleration.OFF,
-        budget_bytes=settings.receive_budget_bytes,
-        max_redirect_bytes=settings.redirect_max_bytes,
-        pod_levels=pod_levels,
-    )
 
 
 def pod_levels(cgroup_root: Path, pods_cgroup: Path) -> tuple[int, int]:
@@ -203,8 +182,10 @@ class Agent:
             options.settings,
             acceleration=options.settings.acceleration and report.acceleration is Acceleration.ON,
         )
-        config = redirect_config(
-            settings, report.acceleration, pod_levels(options.cgroup_root, options.pods_cgroup)
+        config = replace(
+            compile_redirect_config(settings),
+            accelerate=report.acceleration is not Acceleration.OFF,
+            pod_levels=pod_levels(options.cgroup_root, options.pods_cgroup),
         )
         self._maps = KernelMaps(Path(report.maps_path))
         self._registry.register(StatusCollector(self.status))
