@@ -229,7 +229,8 @@ class SessionMachine(RuleBasedStateMachine):
         statistics = self.session.statistics()
         assert statistics.settled
         assert self.session.settled_generation == self.generation
-        accepted = statistics.types[CLUSTER].accepted
+        clusters = statistics.types[CLUSTER]
+        accepted = clusters.accepted.keys() - clusters.doubtful
         reported = {finding.subject for finding in self.session.findings()}
         for type_url in TYPES:
             for name, want in self.snapshot[type_url].items():

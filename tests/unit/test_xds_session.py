@@ -469,6 +469,19 @@ class TestOrder:
         written = settle(session, session.on_request(ack(removal)))
         assert [one.type_url for one in written] == [CLUSTER, SCOPED_ROUTE]
 
+    def test_route_waits_for_a_cluster_that_a_rejected_batch_may_have_removed(self) -> None:
+        session = new_session()
+        for type_url in (CLUSTER, SCOPED_ROUTE):
+            session.on_request(DeltaRequest(type_url))
+        settle(session, session.on_snapshot(snapshot(cluster("a"))))
+        batch = only(session.on_snapshot(snapshot(cluster("bad"))))
+        assert batch.removed == ("a",)
+        session.on_snapshot(snapshot(cluster("a", "2"), scope("s", "a")))
+        response = only(session.on_request(nack(batch)))
+        assert (response.type_url, names(response)) == (CLUSTER, ["a"])
+        rest = only(session.on_request(nack(response)))
+        assert (rest.type_url, rest.removed) == (CLUSTER, ("bad",))
+
     def test_first_listeners_wait_for_their_clusters_rather_than_being_answered_empty(
         self,
     ) -> None:

@@ -333,13 +333,14 @@ class Session:
         return ready, waiting
 
     def _present_clusters(self) -> Collection[str]:
-        """Return the clusters the proxy accepted and is not just being told to remove."""
+        """Return the clusters the proxy accepted and was not told to remove since."""
         clusters = self._subscriptions.get(CLUSTER)
         if clusters is None:
             return ()
-        if clusters.in_flight is None or not clusters.in_flight.removed:
-            return clusters.have.keys()
-        return clusters.have.keys() - clusters.in_flight.removed
+        leaving = {name for name, versions in clusters.doubtful.items() if ABSENT in versions}
+        if clusters.in_flight is not None:
+            leaving |= clusters.in_flight.removed
+        return clusters.have.keys() - leaving if leaving else clusters.have.keys()
 
     def _removable(self, subscription: Subscription) -> set[str]:
         """Return the due removals that nothing the proxy may hold in passing refers to."""
