@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -242,8 +242,9 @@ class TestStreams:
             assert "too odd" in finding.message
 
     async def test_stopping_ends_the_streams(self, path: Path) -> None:
-        async with proxy(path) as one:
+        async with AsyncExitStack() as outliving:
             async with running(XdsServer(path, grace_seconds=60)) as server:
+                one = await outliving.enter_async_context(proxy(path))
                 server.publish(clusters("a"))
                 await one.send()
                 await one.accept()
