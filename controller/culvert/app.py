@@ -24,7 +24,7 @@ from prometheus_client import CollectorRegistry
 from culvert import __version__
 from culvert.compile.cache import CachedCompiler
 from culvert.compile.redirect import compile_redirect_config
-from culvert.model.codes import MAP_FULL
+from culvert.model.codes import MAP_FULL, MISSING_FOLDER
 from culvert.model.desired import Desired
 from culvert.model.finding import Finding
 from culvert.model.redirect import RedirectConfig
@@ -91,6 +91,12 @@ def pod_levels(cgroup_root: Path, pods_cgroup: Path) -> tuple[int, int]:
     return depth + 1, depth + 3
 
 
+def is_unread(world: World) -> bool:
+    """Whether a world is empty for the reason that its folder was not there."""
+    missing = any(finding.code == MISSING_FOLDER.id for finding in world.findings)
+    return missing and not (world.services or world.workloads)
+
+
 def full_map_findings(full: Iterable[MapFull]) -> list[Finding]:
     """One finding for each map that had no room."""
     return [
@@ -136,7 +142,7 @@ class Agent:
         self._xds = XdsServer(options.xds_socket, meter=PrometheusMeter(self._registry))
         self._worlds: _Slot[World] = _Slot()
         self._world: World | None = None
-        self._cgroups: Mapping[str, int] = {}
+        self._cgroups: Mapping[str, int] | None = None
         # One thread for all system calls on maps and links: they block, and must not overtake.
         self._kernel_thread = ThreadPoolExecutor(1, thread_name_prefix="kernel")
         self._report: LoadReport | None = None
@@ -213,9 +219,18 @@ class Agent:
             self._offer()
 
     def _offer(self) -> None:
-        if self._world is not None:
-            self._generation += 1
-            self._worlds.put(msgspec.structs.replace(self._world, local_cgroups=self._cgroups))
+        """Pass the world on once every source has spoken.
+
+        The maps may hold a predecessor's entries, which carry live traffic. Half a world, or a
+        folder that is not mounted yet, must not be taken for the order to remove them.
+        """
+        if self._world is None or self._cgroups is None:
+            return
+        if not self._generation and is_unread(self._world):
+            _log.warning("no manifests yet; what the maps hold stays")
+            return
+        self._generation += 1
+        self._worlds.put(msgspec.structs.replace(self._world, local_cgroups=self._cgroups))
 
     async def _reconcile(self, config: RedirectConfig) -> None:
         compiler = CachedCompiler(self._options.node)

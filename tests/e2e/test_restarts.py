@@ -38,7 +38,10 @@ def test_killed_agent_fails_no_request_on_live_or_new_connections(town: Town) ->
         process.terminate()
         out, _ = process.communicate(timeout=30)
         result = summary(out)
-        print(f"{AGENT_KILLS} kills: {result['requests']} requests, {result['failures']} failed")
+        print(
+            f"{AGENT_KILLS} kills: {result['requests']} requests, {result['failures']} failed "
+            f"{result.get('reasons', '')}"
+        )
         assert result["requests"] >= 5 * AGENT_KILLS
         assert result["failures"] == 0, result
 
