@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -80,6 +79,26 @@ async def start_async(
     )
 
 
+async def exited(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process on the event loop and return its exit status.
+
+    By a pidfd (pidfd_open(2)), so without a thread for each process that is waited for.
+    """
+    loop = asyncio.get_running_loop()
+    if process.poll() is None:
+        descriptor = os.pidfd_open(process.pid)
+        ended = asyncio.Event()
+        try:
+            loop.add_reader(descriptor, ended.set)
+            try:
+                await ended.wait()
+            finally:
+                loop.remove_reader(descriptor)
+        finally:
+            os.close(descriptor)
+    return process.wait()
+
+
 def stop(process: subprocess.Popen[bytes], *, grace_seconds: float) -> int:
     """End a process by SIGTERM, after ``grace_seconds`` by SIGKILL; return its exit status.
 
@@ -115,11 +134,3 @@ def own_start_time_ticks() -> int:
     if ticks is None:
         raise RuntimeError("/proc does not show this process: is it mounted?")
     return ticks
-
-
-def signal_name(number: int) -> str:
-    """Return ``SIGTERM`` for 15, and the number itself where it has no name."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return str(number)
