@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from culvert.embedded.mesh import orphaned_pins, sweep_pins
-from culvert.rig import leftovers, sweep_dead
 from culvert.rig.state import read_state, recorded_rigs
+from culvert.rig.sweep import leftovers, sweep
 
 BPFFS = Path("/sys/fs/bpf")
 
@@ -50,12 +50,19 @@ def pins_of_ended_processes() -> list[Path]:
     return found
 
 
+def ended_rigs() -> set[str]:
+    """Ids of the rigs that the leftovers belong to."""
+    found = re.findall(r"\b(?:cv|culvert)-([0-9a-z]+)\b", "\n".join(leftovers_of_ended_rigs()))
+    return set(found) | (set(recorded_rigs()) - running_rigs())
+
+
 def remove() -> None:
-    """Remove what ``main`` would list, as far as its makers are known to be gone."""
+    """Remove what ``main`` would list, also rigs of which no record is left."""
     for path in pins_of_ended_processes():
         shutil.rmtree(path)
-    sweep_dead()
     sweep_pins(running_rigs())
+    for rig_id in ended_rigs():
+        sweep(rig_id)
 
 
 def main() -> int:
