@@ -15,6 +15,7 @@ from culvert.rig import Pod, Rig, leftovers
 from culvert.rig.cluster import Cluster
 from culvert.rig.container import Backoff
 from culvert.rig.kubelet import KubeletSettings
+from culvert.sources.manifests import ManifestSource
 
 pytestmark = pytest.mark.kernel
 
@@ -123,6 +124,7 @@ class World:
             for piece in self.objects("EndpointSlice")
             if piece["addressType"] == family
             for endpoint in piece["endpoints"]
+            if "targetRef" in endpoint
         }
 
 
@@ -168,6 +170,27 @@ async def test_manifests_become_ready_pods_with_endpoints(world: World) -> None:
     assert {n["metadata"]["name"] for n in world.objects("Node")} == {"node-a", "node-b"}
     assert [n["metadata"]["name"] for n in world.objects("Namespace")] == ["default"]
     assert world.cluster.findings == ()
+
+
+async def test_observed_objects_are_a_world_without_findings(world: World) -> None:
+    given = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": "ext", "labels": {"kubernetes.io/service-name": "outside"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.99.0.254"]}],
+        "ports": [{"port": 80}],
+    }
+    outside = service("outside", selector=None)
+    await world.settle(
+        deployment("web", 2), service("web"), service("none", clusterIP="None"), outside, given
+    )
+    await world.until(lambda: len(world.endpoints()) >= 2)
+    seen = ManifestSource([world.observed]).read()
+    assert seen.findings == ()
+    assert {key.name for key in seen.workloads} == {p.name for p in world.cluster.pods}
+    assert {key.name for key in seen.services} == {"web", "none", "outside"}
+    assert "ext" in {key.name for key in seen.endpoint_slices}
 
 
 async def test_cluster_ip_without_the_mesh_reaches_every_pod(world: World) -> None:
