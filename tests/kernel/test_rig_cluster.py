@@ -404,4 +404,4 @@ async def test_observed_objects_of_removed_manifests_disappear(world: World) -> 
 
 def _ready(document: dict[str, Any]) -> bool:
     conditions = {c["type"]: c["status"] for c in document["status"]["conditions"]}
-    return conditions["Ready"] == "True"
+    return bool(conditions["Ready"] == "True")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from culvert import rig
 from culvert.rig.addressing import NumberPool
 from culvert.rig.cgroup import NoCgroup2Error, find_mount
 from culvert.rig.codes import RIG_CODES
@@ -149,3 +151,9 @@ def test_cgroup_mount_is_found_in_a_hybrid_set_up(tmp_path: Path) -> None:
 
 def test_finding_codes_are_unique() -> None:
     assert len({code.id for code in RIG_CODES}) == len(RIG_CODES)
+
+
+def test_names_of_the_package_stay_functions_once_their_modules_are_loaded() -> None:
+    for name in rig.__all__:
+        getattr(rig, name)
+    assert all(not isinstance(getattr(rig, name), ModuleType) for name in rig.__all__)

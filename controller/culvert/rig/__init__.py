@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from culvert.rig.node import Node
     from culvert.rig.pod import Pod
     from culvert.rig.rig import PROXY_ADDRESSES, Rig
-    from culvert.rig.sweep import leftovers, sweep, sweep_dead
+    from culvert.rig.sweeping import leftovers, sweep, sweep_dead
 
 __all__ = [
     "PROXY_ADDRESSES",
@@ -37,9 +37,9 @@ _HOMES = {
     "Pod": "pod",
     "PodAddresses": "addressing",
     "Rig": "rig",
-    "leftovers": "sweep",
-    "sweep": "sweep",
-    "sweep_dead": "sweep",
+    "leftovers": "sweeping",
+    "sweep": "sweeping",
+    "sweep_dead": "sweeping",
 }
 
 

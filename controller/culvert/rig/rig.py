@@ -32,7 +32,7 @@ from culvert.rig.fabric import Fabric
 from culvert.rig.netlink_thread import NetlinkThread
 from culvert.rig.node import Node
 from culvert.rig.state import RUN_DIRECTORY, own_state, write_state
-from culvert.rig.sweep import sweep
+from culvert.rig.sweeping import sweep
 
 PROXY_ADDRESSES = PodAddresses(ipv4="169.254.77.1", ipv6="fd77::1")
 """Where the node proxy listens unless told otherwise; present on ``lo`` of each node."""
