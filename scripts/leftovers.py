@@ -14,7 +14,7 @@ from pathlib import Path
 
 from culvert.embedded.mesh import orphaned_pins, sweep_pins
 from culvert.rig.state import read_state, recorded_rigs
-from culvert.rig.sweep import leftovers, sweep
+from culvert.rig.sweeping import leftovers, sweep
 
 BPFFS = Path("/sys/fs/bpf")
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from culvert.rig import Rig, leftovers, sweep, sweep_dead
@@ -31,14 +32,19 @@ with Rig(rig_id=sys.argv[1], run_directory=Path(sys.argv[2])) as rig:
 """
 
 
+def unused_rig_id() -> str:
+    """Return an id that no test running beside this one uses."""
+    return f"t{token_hex(4)}"
+
+
 class Owner:
     """A process of its own that owns a rig."""
 
-    def __init__(self, rig_id: str, run_directory: Path, then: str) -> None:
-        self.rig_id = rig_id
+    def __init__(self, run_directory: Path, then: str) -> None:
+        self.rig_id = unused_rig_id()
         self.run_directory = run_directory
         self.process = subprocess.Popen(
-            [sys.executable, "-c", OWNER.format(then=then), rig_id, str(run_directory)],
+            [sys.executable, "-c", OWNER.format(then=then), self.rig_id, str(run_directory)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -61,12 +67,12 @@ class Owner:
 
 
 @pytest.fixture
-def owner(tmp_path: Path) -> Iterator[Callable[[str, str], Owner]]:
-    """Start owners by rig id and what they do next; they are gone afterwards, and their rigs."""
+def owner(tmp_path: Path) -> Iterator[Callable[[str], Owner]]:
+    """Start owners by what they do next; they are gone afterwards, and their rigs."""
     with ExitStack() as stack:
 
-        def start(rig_id: str, then: str) -> Owner:
-            made = Owner(rig_id, tmp_path, then)
+        def start(then: str) -> Owner:
+            made = Owner(tmp_path, then)
             stack.callback(made.remove)
             made.await_up()
             return made
@@ -74,14 +80,14 @@ def owner(tmp_path: Path) -> Iterator[Callable[[str, str], Owner]]:
         yield start
 
 
-def test_normal_end_leaves_nothing(owner: Callable[[str, str], Owner]) -> None:
-    ended = owner("cvtend", "pass")
+def test_normal_end_leaves_nothing(owner: Callable[[str], Owner]) -> None:
+    ended = owner("pass")
     assert ended.wait()[0] == 0
     assert ended.left() == []
 
 
-def test_exception_leaves_nothing(owner: Callable[[str, str], Owner]) -> None:
-    ended = owner("cvtexc", "raise RuntimeError('on purpose')")
+def test_exception_leaves_nothing(owner: Callable[[str], Owner]) -> None:
+    ended = owner("raise RuntimeError('on purpose')")
     status, err = ended.wait()
     assert status == 1
     assert b"on purpose" in err
@@ -92,9 +98,9 @@ def test_exception_leaves_nothing(owner: Callable[[str, str], Owner]) -> None:
     ("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 128 + 15)]
 )
 def test_signal_leaves_nothing(
-    owner: Callable[[str, str], Owner], number: signal.Signals, status: int
+    owner: Callable[[str], Owner], number: signal.Signals, status: int
 ) -> None:
-    running = owner(f"cvtsig{number:d}", "time.sleep(1000)")
+    running = owner("time.sleep(1000)")
     assert running.left() != []
     running.process.send_signal(number)
     assert running.wait()[0] == status
@@ -104,24 +110,27 @@ def test_signal_leaves_nothing(
 def test_exit_without_a_with_statement_leaves_nothing(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from culvert.rig import Rig\n"
-        "Rig(rig_id='cvtatx', run_directory=Path(sys.argv[1])).add_node('n').add_pod('p')"
+        "Rig(rig_id=sys.argv[2], run_directory=Path(sys.argv[1])).add_node('n').add_pod('p')"
     )
+    rig_id = unused_rig_id()
     try:
-        subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=60)
-        assert leftovers("cvtatx", run_directory=tmp_path) == []
+        subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path), rig_id], check=True, timeout=60
+        )
+        assert leftovers(rig_id, run_directory=tmp_path) == []
     finally:
-        sweep("cvtatx", run_directory=tmp_path)
+        sweep(rig_id, run_directory=tmp_path)
 
 
 def test_sweep_removes_the_rig_of_a_killed_owner_and_no_other(
-    owner: Callable[[str, str], Owner],
+    owner: Callable[[str], Owner],
 ) -> None:
-    killed = owner("cvtkil", "time.sleep(1000)")
-    living = owner("cvtliv", "time.sleep(1000)")
+    killed = owner("time.sleep(1000)")
+    living = owner("time.sleep(1000)")
     killed.process.kill()
     killed.process.wait()
     assert len(killed.left()) > 3
-    assert sweep_dead(run_directory=killed.run_directory) == ["cvtkil"]
+    assert sweep_dead(run_directory=killed.run_directory) == [killed.rig_id]
     assert killed.left() == []
     assert living.left() != []
 
@@ -133,14 +142,16 @@ async def test_rig_closes_on_an_event_loop(tmp_path: Path) -> None:
 
 
 def test_sweep_can_be_repeated(tmp_path: Path) -> None:
-    sweep("cvtnone", run_directory=tmp_path)
-    sweep("cvtnone", run_directory=tmp_path)
+    rig_id = unused_rig_id()
+    sweep(rig_id, run_directory=tmp_path)
+    sweep(rig_id, run_directory=tmp_path)
 
 
 def test_owner_with_a_reused_pid_counts_as_dead(tmp_path: Path) -> None:
-    write_state(RigState("cvtpid", 1, 0, Path("/nowhere")), tmp_path)
-    assert sweep_dead(run_directory=tmp_path) == ["cvtpid"]
-    assert leftovers("cvtpid", run_directory=tmp_path) == []
+    rig_id = unused_rig_id()
+    write_state(RigState(rig_id, 1, 0, Path("/nowhere")), tmp_path)
+    assert sweep_dead(run_directory=tmp_path) == [rig_id]
+    assert leftovers(rig_id, run_directory=tmp_path) == []
 
 
 def test_second_rig_of_one_id_is_refused_and_the_first_stays(tmp_path: Path) -> None:
