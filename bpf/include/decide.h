@@ -130,7 +130,7 @@ CV_INLINE enum cv_verdict cv_decide_send_early(const struct cv_config *config, _
 {
 	if (!(config->flags & CV_CONFIG_ACCELERATE))
 		return CV_SEND_TCP_OFF;
-	/* Above this size one copy into TCP's own buffers is cheaper than a redirect. */
+	/* For kernels on which large redirects are measured to be slower than TCP. */
 	if (size_bytes > config->max_redirect_bytes)
 		return CV_SEND_TCP_LARGE;
 	return CV_SEND_REDIRECTED;

@@ -57,7 +57,7 @@ def agent(
     budget_bytes: Annotated[
         int, typer.Option(help="Most bytes queued at a receiver before sends go by TCP.")
     ] = 1 << 20,
-    max_redirect_bytes: Annotated[int, typer.Option(help="Larger sends go by TCP.")] = 16 << 10,
+    max_redirect_bytes: Annotated[int, typer.Option(help="Larger sends go by TCP.")] = 1 << 30,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the node's agent until it is told to stop; the data path stays when it ends."""

@@ -136,5 +136,5 @@ class RedirectConfig:
     listener_ports: dict[ProxyListener, int]
     accelerate: bool
     budget_bytes: int = 1 << 20
-    max_redirect_bytes: int = 16 << 10
+    max_redirect_bytes: int = 1 << 30
     pod_levels: tuple[int, int] = (1, 6)

@@ -47,5 +47,5 @@ class Settings(msgspec.Struct, frozen=True):
     upstream_idle_seconds: float = 4.0
     """Idle HTTP connections to endpoints are closed after this, before common servers do."""
     receive_budget_bytes: int = 1024 * 1024
-    redirect_max_bytes: int = 16 * 1024
+    redirect_max_bytes: int = 1 << 30
     drain_seconds: float = 30.0

@@ -133,7 +133,8 @@ def self_test(directory: Path, root: Path, cgroup_root: Path) -> list[CaseResult
     for path in (maps, programs):
         path.mkdir(parents=True)
     small = dict.fromkeys(CAPACITIES, 1024)
-    config = RedirectConfig(None, None, {}, accelerate=True)
+    # A small limit, so that the cases see sends on both paths.
+    config = RedirectConfig(None, None, {}, accelerate=True, max_redirect_bytes=16 << 10)
     try:
         module = compile_module(directory, str(maps), small, warnings_are_errors=False)
         for program in PROGRAMS:
