@@ -10,6 +10,7 @@ one is up.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ from culvert.model.settings import Settings
 from culvert.model.world import World
 from culvert.netlink.proxy_address import ensure_proxy_addresses
 from culvert.redirect.attach import attach, attach_sk_msg, detach_others, hooks
-from culvert.redirect.encode import CONFIG, MapContents, encode_table
+from culvert.redirect.encode import CONFIG, PODS, MapContents, encode_table
 from culvert.redirect.kernel import KernelMaps, MapFull
 from culvert.redirect.listening import read_proxy_listeners
 from culvert.redirect.loading import LoaderOptions, load_or_reuse
@@ -355,6 +356,9 @@ class Agent:
             source_sha256=report.source_sha256,
             program_tags=report.program_tags,
             self_test=[CaseLine(case.name, case.passed, case.detail) for case in report.self_test],
+            captured_cgroup_ids=[
+                int.from_bytes(key, sys.byteorder) for key in (self._have or {}).get(PODS, {})
+            ],
             proxy_listeners=maps.proxy_listeners(),
             proxies=[_proxy_status(proxy) for proxy in proxies],
             maps=[

@@ -35,6 +35,7 @@ def document(*, ready: bool = True) -> AgentStatus:
         source_sha256="ab" * 32,
         program_tags={},
         self_test=[CaseLine("ordering", True, "in order"), CaseLine("fionread-tcp", False, "0")],
+        captured_cgroup_ids=[7],
         proxy_listeners=8,
         proxies=[ProxyStatus("node-a", True, [])],
         maps=[MapStatus("cv_pods", 2, 1024)],

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -34,6 +34,9 @@ class KubeletSettings:
     """From saying that a pod terminates to its SIGTERM: for those who watch to look away."""
     first_probe_seconds: float = 0.1
     concurrent_starts: int = 8
+    network_ready: Callable[[Pod], Awaitable[None]] | None = None
+    """Awaited before a pod's containers start, as a CNI plugin's ADD is in a cluster: a mesh
+    captures the pod before its first connection."""
 
 
 def _now() -> str:
@@ -234,6 +237,8 @@ class _RunningPod:
             for container in self._want.template.containers
         ]
         self._changed()
+        if self._settings.network_ready is not None:
+            await self._settings.network_ready(pod)
         async with asyncio.TaskGroup() as tasks:
             for runner in self._runners:
                 tasks.create_task(runner.run())

@@ -61,6 +61,7 @@ class AgentStatus(msgspec.Struct, frozen=True):
 
     ``ready`` means: the programs are attached, the maps hold what the newest world asks for, and
     every connected proxy has taken the matching configuration. ``generation`` counts worlds.
+    ``captured_cgroup_ids`` are the pods that the maps hold.
     """
 
     node: str
@@ -75,6 +76,7 @@ class AgentStatus(msgspec.Struct, frozen=True):
     source_sha256: str
     program_tags: dict[str, str]
     self_test: list[CaseLine]
+    captured_cgroup_ids: list[int]
     proxy_listeners: int
     proxies: list[ProxyStatus]
     maps: list[MapStatus]
