@@ -1,5 +1,159 @@
-"""placeholder"""
+"""``culvert demo``: a mesh of two nodes on this machine, with real traffic."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Self
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.live import Live
+
+from culvert.embedded.demo.background import let_go, owner, run_kept, take_down
+from culvert.embedded.demo.readings import Reading, shortcomings
+from culvert.embedded.demo.run import RIG_ID, DemoOptions, run_demo
+from culvert.embedded.demo.view import live, plain_line, summary
+from culvert.embedded.mesh_node import NotReadyError
+from culvert.rig.cgroup import NoCgroup2Error
+from culvert.rig.state import RUN_DIRECTORY
+
+EXIT_MACHINE = 3
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "shop"
 
 
-def demo() -> None:
-    """Not there yet."""
+class Output(StrEnum):
+    """How to print."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class Screen:
+    """Shows a demonstration on a terminal: live where it is one, else a line now and then."""
+
+    def __init__(self, console: Console, *, plain: bool) -> None:
+        self._console = console
+        self._live = None if plain else Live(console=console, transient=True, auto_refresh=False)
+        self._lines = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def said(self, text: str) -> None:
+        """A line of progress; once the live view runs, it shows events itself."""
+        if self._live is None or not self._live.is_started:
+            self._console.print(f"[green]✓[/] {text}", highlight=False)
+
+    def measured(self, reading: Reading, events: list[str], duration_seconds: float) -> None:
+        """The live view, or a line every second."""
+        if self._live is None:
+            self._lines += 1
+            if self._lines % 2:
+                self._console.print(plain_line(reading), highlight=False, soft_wrap=True)
+            return
+        if not self._live.is_started:
+            self._live.start()
+        self._live.update(live(reading, events, duration_seconds), refresh=True)
+
+    def ended(self, reading: Reading) -> None:
+        """The summary."""
+        if self._live is not None:
+            self._live.stop()
+        self._console.print(summary(reading))
+
+
+def demo(
+    *,
+    folder: Annotated[
+        Path, typer.Option(help="Kubernetes YAML to realise; it is copied, never changed.")
+    ] = EXAMPLES,
+    seconds: Annotated[float, typer.Option(min=5, help="Length after start-up.")] = 40.0,
+    keep: Annotated[bool, typer.Option(help="Leave everything up after the summary.")] = False,
+    down: Annotated[bool, typer.Option(help="End a demo that was kept, and clean up.")] = False,
+    plain: Annotated[bool, typer.Option(help="Lines instead of a live view.")] = False,
+    output: Annotated[Output, typer.Option("--output", "-o")] = Output.TABLE,
+    ready_fd: Annotated[int, typer.Option(hidden=True)] = -1,
+) -> None:
+    """Run a mesh of two nodes on this machine under load, change it live, and say how it went.
+
+    Exit status 0 when no request failed and both nodes showed traffic through Envoy and the
+    sockhash; 3 when this machine cannot run it.
+    """
+    console = Console(stderr=output is Output.JSON)
+    if down:
+        for line in take_down() or ["no demo is up, and none left anything"]:
+            console.print(line, highlight=False)
+        return
+    problem = _problem(folder)
+    if problem:
+        console.print(f"[red]✗[/] {problem}", highlight=False)
+        raise typer.Exit(EXIT_MACHINE)
+    plain = plain or not console.is_terminal or output is Output.JSON
+    if keep and ready_fd < 0:
+        arguments = ["--keep", "--folder", str(folder), "--seconds", str(seconds)]
+        status = run_kept([*arguments, *(["--plain"] if plain else []), "-o", output.value])
+        if status in (0, 1):
+            console.print(
+                "The demo goes on: [bold]culvert status[/] looks at it, "
+                "[bold]culvert demo --down[/] ends it.",
+            )
+        raise typer.Exit(status)
+
+    def after(reading: Reading) -> None:
+        if output is Output.JSON:
+            typer.echo(_json(reading))
+        if keep:
+            let_go(ready_fd, int(bool(shortcomings(reading))), RUN_DIRECTORY / RIG_ID / "demo.log")
+
+    try:
+        with Screen(console, plain=plain) as screen:
+            reading = run_demo(DemoOptions(folder, seconds, keep), screen, after)
+    except KeyboardInterrupt:
+        console.print("stopped; everything was taken down")
+        raise typer.Exit(130) from None
+    except (NotReadyError, NoCgroup2Error, OSError) as error:
+        console.print(f"[red]✗[/] {error}", highlight=False)
+        raise typer.Exit(EXIT_MACHINE) from None
+    if output is Output.TABLE:
+        console.print(
+            "Look closer: [bold]culvert demo --keep[/] leaves it up, then [bold]culvert status[/]; "
+            "docs/demo.md says what to try.",
+        )
+    if shortcomings(reading):
+        raise typer.Exit(1)
+
+
+def _json(reading: Reading) -> str:
+    document = {
+        "reading": reading,
+        "requests": reading.requests,
+        "failures": reading.failures,
+        "shortcomings": shortcomings(reading),
+    }
+    return msgspec.json.encode(document).decode()
+
+
+def _problem(folder: Path) -> str:
+    """Why no demo can start here; empty when one can."""
+    if os.geteuid() != 0:
+        return "the demo makes network namespaces and loads BPF programs: run it as root"
+    if not folder.is_dir():
+        return f"{folder} is no folder: name one with --folder"
+    pid = owner()
+    if pid is not None:
+        return f"a demo is up already (process {pid}): end it with culvert demo --down"
+    take_down()
+    return ""
