@@ -55,7 +55,7 @@ class Screen:
     def said(self, text: str) -> None:
         """A line of progress; once the live view runs, it shows events itself."""
         if self._live is None or not self._live.is_started:
-            self._console.print(f"[green]✓[/] {text}", highlight=False)
+            self._console.print(f"[green]✓[/] {text}", highlight=False, soft_wrap=True)
 
     def measured(self, reading: Reading, events: list[str], duration_seconds: float) -> None:
         """The live view, or a line every second."""
@@ -99,7 +99,7 @@ def demo(
         return
     problem = _problem(folder)
     if problem:
-        console.print(f"[red]✗[/] {problem}", highlight=False)
+        console.print(f"[red]✗[/] {problem}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_MACHINE)
     plain = plain or not console.is_terminal or output is Output.JSON
     if keep and ready_fd < 0:
@@ -125,7 +125,7 @@ def demo(
         console.print("stopped; everything was taken down")
         raise typer.Exit(130) from None
     except (NotReadyError, NoCgroup2Error, OSError) as error:
-        console.print(f"[red]✗[/] {error}", highlight=False)
+        console.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_MACHINE) from None
     if output is Output.TABLE:
         console.print(

@@ -20,6 +20,8 @@ def remove_data_path(root: Path) -> list[str]:
     was removed, one line each; a second call finds nothing.
     """
     for maps in root.glob("maps-*"):
+        if not (maps / CONFIG).exists():
+            continue
         opened = Map(str(maps / CONFIG))
         try:
             raw = opened.lookup(_SLOT_ZERO)

@@ -11,9 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from culvert.embedded.demo.run import RIG_ID
-from culvert.embedded.mesh import sweep_pins
+from culvert.embedded.mesh_node import BPFFS
+from culvert.redirect.removal import remove_data_path
 from culvert.rig import leftovers, sweep
-from culvert.rig.state import read_state, recorded_rigs
+from culvert.rig.state import read_state
 
 _END_SECONDS = 30.0
 _POLL_SECONDS = 0.1
@@ -39,13 +40,9 @@ def take_down() -> list[str]:
         done.append(f"ended the demo of process {pid}")
     done += [f"removed {thing}" for thing in leftovers(RIG_ID)]
     sweep(RIG_ID)
-    done += [f"removed pins {line}" for line in sweep_pins(_live_rigs())]
+    for pins in BPFFS.glob(f"culvert-{RIG_ID}-*"):
+        done += [f"removed pin {pins.name}/{line}" for line in remove_data_path(pins)]
     return done
-
-
-def _live_rigs() -> frozenset[str]:
-    states = (read_state(rig_id) for rig_id in recorded_rigs())
-    return frozenset(state.rig_id for state in states if state is not None and state.owner_alive())
 
 
 def run_kept(arguments: list[str]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from culvert.embedded.demo.readings import ClientReading, NodeReading, Reading, shortcomings
 
-_BAR_CELLS = 24
+_BAR_CELLS = 20
 
 
 def live(reading: Reading, events: Sequence[str], duration_seconds: float) -> RenderableType:
@@ -24,7 +23,7 @@ def live(reading: Reading, events: Sequence[str], duration_seconds: float) -> Re
     return Panel(
         Group(
             clients_table(reading.clients),
-            Columns([node_panel(node) for node in reading.nodes], expand=True, equal=True),
+            _side_by_side([node_panel(node) for node in reading.nodes]),
             total,
             *(
                 Text(f"! {finding}", style="yellow", overflow="ellipsis", no_wrap=True)
@@ -34,6 +33,14 @@ def live(reading: Reading, events: Sequence[str], duration_seconds: float) -> Re
         ),
         title=title,
     )
+
+
+def _side_by_side(panels: Sequence[Panel]) -> Table:
+    grid = Table.grid(expand=True)
+    for _ in panels:
+        grid.add_column(ratio=1)
+    grid.add_row(*panels)
+    return grid
 
 
 def clients_table(clients: Sequence[ClientReading]) -> Table:
@@ -52,9 +59,15 @@ def clients_table(clients: Sequence[ClientReading]) -> Table:
             _milliseconds(client.p50_ms),
             _milliseconds(client.p99_ms),
             Text(str(client.failures), style="red" if client.failures else "green"),
-            " ".join(client.answers),
+            " ".join(short_name(pod) for pod in client.answers),
         )
     return table
+
+
+def short_name(pod: str) -> str:
+    """A Deployment's pod without the hash of its template: ``web-7dqnz``."""
+    parts = pod.split("-")
+    return f"{'-'.join(parts[:-2])}-{parts[-1]}" if len(parts) > 2 else pod
 
 
 def node_panel(node: NodeReading) -> Panel:

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from culvert.embedded.demo.background import owner, take_down
+from culvert.embedded.demo.run import RIG_ID
+from culvert.embedded.mesh_node import BPFFS
+from culvert.rig import leftovers
+
+pytestmark = pytest.mark.kernel
+
+DEMO = (sys.executable, "-m", "culvert", "demo")
+
+
+@pytest.fixture(autouse=True)
+def no_demo_stays() -> Iterator[None]:
+    take_down()
+    yield
+    take_down()
+
+
+def nothing_is_left() -> bool:
+    return leftovers(RIG_ID) == [] and not list(BPFFS.glob(f"culvert-{RIG_ID}-*"))
+
+
+def test_demo_shows_envoy_and_sockmap_on_both_nodes_and_fails_no_request() -> None:
+    done = subprocess.run(
+        [*DEMO, "--seconds", "15", "-o", "json"], capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    document = json.loads(done.stdout)
+    assert document["failures"] == 0
+    assert document["shortcomings"] == []
+    assert {client["service"] for client in document["reading"]["clients"]} == {
+        "web",
+        "prices",
+        "ledger",
+    }
+    for node in document["reading"]["nodes"]:
+        assert node["envoy_requests"] > 0
+        assert node["captured"] > 0
+        assert node["sockmap_bytes"] > 0
+    assert nothing_is_left()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_that_is_interrupted_leaves_nothing(number: signal.Signals) -> None:
+    demo = subprocess.Popen([*DEMO, "--plain"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if b"pods ready" in line:
+            break
+    demo.send_signal(number)
+    out, _ = demo.communicate(timeout=60)
+    assert demo.returncode != 0
+    assert b"Traceback" not in out, out.decode()
+    assert nothing_is_left()
+
+
+def test_kept_demo_goes_on_until_it_is_taken_down() -> None:
+    kept = subprocess.run(
+        [*DEMO, "--keep", "--plain", "--seconds", "5"],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert kept.returncode == 0, kept.stdout.decode() + kept.stderr.decode()
+    assert owner() is not None
+    second = subprocess.run([*DEMO, "--plain"], capture_output=True, timeout=30, check=False)
+    assert second.returncode == 3
+    assert b"a demo is up already" in second.stdout
+    status = subprocess.run(
+        [sys.executable, "-m", "culvert", "status", "-o", "json"], capture_output=True, check=False
+    )
+    assert {one["node"] for one in json.loads(status.stdout)} >= {"node-a", "node-b"}
+    subprocess.run([*DEMO, "--down"], check=True, capture_output=True, timeout=60)
+    assert owner() is None
+    assert nothing_is_left()
+
+
+def test_killed_demo_is_swept_by_down() -> None:
+    demo = subprocess.Popen([*DEMO, "--plain"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if b"node-b: BPF" in line:
+            break
+    demo.kill()
+    demo.wait()
+    demo.stdout.close()
+    time.sleep(0.2)
+    subprocess.run([*DEMO, "--down"], check=True, capture_output=True, timeout=60)
+    assert nothing_is_left()
+
+
+def test_missing_folder_is_one_clear_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*DEMO, "--folder", str(tmp_path / "nowhere")], capture_output=True, timeout=30, check=False
+    )
+    assert done.returncode == 3
+    assert b"is no folder" in done.stdout
+    assert b"Traceback" not in done.stdout + done.stderr
