@@ -47,7 +47,7 @@ int cv_sk_msg(struct sk_msg_md *msg)
 	struct cv_config *config = cv_config_get();
 	struct cv_peer *peer;
 	enum cv_verdict verdict;
-	u64 tcp, cookie = 0;
+	u64 tcp, peer_tcp, peer_cookie, cookie = 0;
 	int redirected;
 
 	facts.size_bytes = msg->size;
@@ -72,17 +72,20 @@ int cv_sk_msg(struct sk_msg_md *msg)
 	peer = cv_peers.lookup(&reverse);
 	if (!peer)
 		goto by_tcp;
-	bpf_probe_read_kernel(&cookie, sizeof(cookie), (void *)(peer->tcp_sock + CV_OFFSET_COOKIE));
+	/* Read once: the kernel may give a deleted entry to another connection at any moment. */
+	peer_tcp = peer->tcp_sock;
+	peer_cookie = peer->socket_cookie;
+	bpf_probe_read_kernel(&cookie, sizeof(cookie), (void *)(peer_tcp + CV_OFFSET_COOKIE));
 	verdict = CV_SEND_TCP_PEER_GONE;
-	if (cookie != peer->socket_cookie)
+	if (cookie != peer_cookie)
 		goto by_tcp;
 	/*
 	 * copied_seq is read before rcv_nxt: both only grow and copied_seq never passes rcv_nxt, so
 	 * if they are found equal in this order there was a moment with nothing unread.
 	 */
-	facts.peer_copied_seq = cv_read_u32(peer->tcp_sock, CV_OFFSET_COPIED_SEQ);
-	facts.peer_rcv_nxt = cv_read_u32(peer->tcp_sock, CV_OFFSET_RCV_NXT);
-	facts.peer_rmem_bytes = cv_read_u32(peer->tcp_sock, CV_OFFSET_RMEM_ALLOC);
+	facts.peer_copied_seq = cv_read_u32(peer_tcp, CV_OFFSET_COPIED_SEQ);
+	facts.peer_rcv_nxt = cv_read_u32(peer_tcp, CV_OFFSET_RCV_NXT);
+	facts.peer_rmem_bytes = cv_read_u32(peer_tcp, CV_OFFSET_RMEM_ALLOC);
 	verdict = cv_decide_send(config, &facts);
 	if (verdict != CV_SEND_REDIRECTED)
 		goto by_tcp;
