@@ -30,7 +30,9 @@ def eventually(condition: Callable[[], bool], what: str, timeout_seconds: float 
 class Town:
     """Writes manifests and starts programs; the rig and the mesh do the rest."""
 
-    def __init__(self, rig: Rig, options: MeshOptions) -> None:
+    def __init__(
+        self, rig: Rig, options: MeshOptions, nodes: Iterable[str] = ("node-a", "node-b")
+    ) -> None:
         self.rig = rig
         self.manifests = rig.directory / "manifests"
         self.manifests.mkdir()
@@ -38,7 +40,7 @@ class Town:
         self.pods: dict[str, Pod] = {}
         self._seen: dict[str, int] = {}
         self.write("namespace", {**_object("Namespace", "default"), "apiVersion": "v1"})
-        for name in ("node-a", "node-b"):
+        for name in nodes:
             node = rig.add_node(name)
             self.mesh.add(node)
             addresses = [node.addresses.ipv4, node.addresses.ipv6]

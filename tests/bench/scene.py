@@ -1,0 +1,95 @@
+"""The four ways from a client pod to a server pod, all up at once on one machine.
+
+====  ==========================================================================================
+a     direct, no mesh
+b     a sidecar Envoy in each pod, traffic brought to it by iptables
+c     the node's Envoy, its connections over TCP
+d     the same Envoy process, its connections accelerated on both hops
+====  ==========================================================================================
+
+The pods of a and b are on a node of their own, which has no agent: no BPF program of ours is in
+their way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from culvert.embedded.mesh_node import MeshOptions
+from culvert.rig import Pod, Rig
+
+from tests.bench.tools import build
+from tests.e2e.town import SERVER_PORT, Town
+
+VARIANTS = ("a", "b", "c", "d")
+MESH_NODE = "node-a"
+PLAIN_NODE = "node-plain"
+
+HTTP, TCP, BULK = "http", "tcp", "bulk"
+_PROTOCOLS = {HTTP: "http", TCP: "tcp", BULK: "tcp"}
+_PORT = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """From a client pod to the address it connects to."""
+
+    client: Pod
+    address: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """For HTTP clients."""
+        return f"http://{self.address}:{self.port}"
+
+
+class Scene:
+    """Makes the pods, starts servers, sidecars and the mesh; ``routes`` says where to send.
+
+    Goes with the rig and the mesh it was given in a ``with`` statement.
+    """
+
+    def __init__(self, rig: Rig, variants: tuple[str, ...], concurrency: int) -> None:
+        self.variants = variants
+        self.town = Town(rig, MeshOptions(concurrency=concurrency), nodes=(MESH_NODE,))
+        rig.add_node(PLAIN_NODE)
+        self.routes: dict[tuple[str, str], Route] = {}
+        self._concurrency = concurrency
+        self._servers = {
+            HTTP: [str(build("http_server", rig.directory)), str(SERVER_PORT)],
+            TCP: [str(build("http_server", rig.directory)), str(SERVER_PORT)],
+        }
+        self.tools: dict[str, Path] = {}
+
+    def start(self) -> None:
+        """Bring everything up and wait until it serves."""
+        for variant in self.variants:
+            self._add(variant)
+        self.town.mesh.start()
+
+    def _add(self, variant: str) -> None:
+        client = self._pod(variant, "client")
+        for number, (kind, argv) in enumerate(self._servers.items()):
+            name = f"{kind}-{variant}"
+            server = self._pod(variant, name)
+            server.start(argv)
+            cluster_ip = f"10.96.{VARIANTS.index(variant)}.{10 + number}"
+            self.town.service(
+                f"service-{name}", cluster_ip, [name], port=_PORT, protocol=_PROTOCOLS[kind]
+            )
+            self.routes[variant, kind] = (
+                Route(client, server.ipv4, SERVER_PORT)
+                if variant == "a"
+                else Route(client, cluster_ip, _PORT)
+            )
+
+    def _pod(self, variant: str, name: str) -> Pod:
+        meshed = variant in "cd"
+        return self.town.pod(
+            MESH_NODE if meshed else PLAIN_NODE,
+            f"client-{variant}" if name == "client" else name,
+            labels={"culvert.dev/mesh": "enabled" if meshed else "disabled"},
+            annotations={"culvert.dev/acceleration": "enabled" if variant == "d" else "disabled"},
+        )
