@@ -14,11 +14,13 @@ their way.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from culvert.embedded.mesh_node import MeshOptions
+from culvert.model.redirect import ProxyListener
 from culvert.rig import Pod, Rig
+from culvert.sources.manifests import ManifestSource
 
+from tests.bench.sidecar import Sidecar
 from tests.bench.tools import build
 from tests.e2e.town import SERVER_PORT, Town
 
@@ -28,6 +30,8 @@ PLAIN_NODE = "node-plain"
 
 HTTP, TCP, BULK = "http", "tcp", "bulk"
 _PROTOCOLS = {HTTP: "http", TCP: "tcp", BULK: "tcp"}
+_OUTBOUND = {"http": ProxyListener.SERVICE_HTTP, "tcp": ProxyListener.SERVICE_TCP}
+_INBOUND = {"http": ProxyListener.POD_HTTP, "tcp": ProxyListener.POD_TCP}
 _PORT = 80
 
 
@@ -61,13 +65,15 @@ class Scene:
             HTTP: [str(build("http_server", rig.directory)), str(SERVER_PORT)],
             TCP: [str(build("http_server", rig.directory)), str(SERVER_PORT)],
         }
-        self.tools: dict[str, Path] = {}
+        self.sidecars: dict[str, Sidecar] = {}
 
     def start(self) -> None:
         """Bring everything up and wait until it serves."""
         for variant in self.variants:
             self._add(variant)
         self.town.mesh.start()
+        if "b" in self.variants:
+            self._add_sidecars()
 
     def _add(self, variant: str) -> None:
         client = self._pod(variant, "client")
@@ -84,6 +90,18 @@ class Scene:
                 if variant == "a"
                 else Route(client, cluster_ip, _PORT)
             )
+
+    def _add_sidecars(self) -> None:
+        world = ManifestSource((self.town.manifests,)).read()
+        for name in ("client-b", *(f"{kind}-b" for kind in self._servers)):
+            self.sidecars[name] = Sidecar(self.town.pods[name], self.town.rig.directory)
+            self.sidecars[name].start(world, self._concurrency)
+        for kind in self._servers:
+            protocol, route = _PROTOCOLS[kind], self.routes["b", kind]
+            self.sidecars["client-b"].capture_outbound(
+                route.address, route.port, _OUTBOUND[protocol]
+            )
+            self.sidecars[f"{kind}-b"].capture_inbound(SERVER_PORT, _INBOUND[protocol])
 
     def _pod(self, variant: str, name: str) -> Pod:
         meshed = variant in "cd"
