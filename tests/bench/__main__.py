@@ -8,9 +8,11 @@ import typer
 from culvert.rig import Rig
 from rich.console import Console
 
-from tests.bench.samples import paired_ratio, spread, turns
+from tests.bench.cases import all_cases, matching
+from tests.bench.proof import prove_ways
+from tests.bench.rounds import measure
+from tests.bench.samples import paired_ratio, spread
 from tests.bench.scene import HTTP, TCP, VARIANTS, Scene
-from tests.bench.wrk import run_wrk
 
 
 def bench(
@@ -19,6 +21,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of each measurement.")] = 7,
     seconds: Annotated[int, typer.Option(min=1, help="Length of one measurement.")] = 2,
     variants: Annotated[str, typer.Option(help="Which of a, b, c and d.")] = "".join(VARIANTS),
+    only: Annotated[list[str] | None, typer.Option(help="Rows whose name holds this.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Envoy's worker threads.")] = 1,
 ) -> None:
     """Measure."""
@@ -28,31 +31,16 @@ def bench(
         scene = Scene(rig, tuple(variants), concurrency)
         with scene.town.mesh:
             scene.start()
-            for kind in (HTTP, TCP):
-                for connections in (1, 16, 256):
-                    for body in (1024, 65536):
-                        values: dict[str, list[float]] = {v: [] for v in variants}
-                        tails: dict[str, list[float]] = {v: [] for v in variants}
-                        for number in range(rounds):
-                            for variant in turns(tuple(variants), number):
-                                route = scene.routes[variant, kind]
-                                report = run_wrk(
-                                    route.client,
-                                    f"{route.url}/{body}",
-                                    connections=connections,
-                                    seconds=seconds,
-                                )
-                                values[variant].append(report.requests_per_second)
-                                tails[variant].append(report.p99_ms)
-                        line = f"{kind} {connections} {body}"
-                        for v in variants:
-                            line += f" {v} {spread(values[v]).median:.0f}"
-                            line += f"/{spread(tails[v]).median:.2f}ms"
-                        if {"c", "d"} <= set(variants):
-                            line += f" d/c {paired_ratio(values['d'], values['c']).spread}"
-                        if {"b", "d"} <= set(variants):
-                            line += f" d/b {paired_ratio(values['d'], values['b']).spread}"
-                        console.print(line)
+            for server in (HTTP, TCP):
+                prove_ways(scene, server)
+            for case in matching(all_cases(seconds, scene.bulk_program), only or ()):
+                samples = measure(scene, case, rounds)
+                rates = {v: samples.of(v, "rate") for v in variants}
+                line = case.name + "".join(f" {v} {spread(rates[v]).median:.4g}" for v in variants)
+                for base in "bc":
+                    ratio = paired_ratio(rates["d"], rates[base])
+                    line += f" d/{base} {ratio.spread.median:.2f} {'noise' * ratio.is_noise}"
+                console.print(line)
 
 
 typer.run(bench)

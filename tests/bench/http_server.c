@@ -49,17 +49,20 @@ static int send_all(int fd, const char *bytes, size_t size)
 static int answer_to(int fd, const char *head)
 {
 	static size_t prepared_body = (size_t)-1, size;
+	static int prepared_last;
 	int last = strcasestr(head, "\r\nConnection: close\r\n") != NULL;
 	size_t body = strtoul(strchr(head, '/') + 1, NULL, 10);
 
 	if (body > MAX_BODY)
 		return -1;
-	if (body != prepared_body) {
-		int start = sprintf(answer, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", body);
+	if (body != prepared_body || last != prepared_last) {
+		int start = sprintf(answer, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n%s\r\n",
+				    body, last ? "Connection: close\r\n" : "");
 
 		memset(answer + start, 'x', body);
 		size = (size_t)start + body;
 		prepared_body = body;
+		prepared_last = last;
 	}
 	return send_all(fd, answer, size) || last ? -1 : 0;
 }

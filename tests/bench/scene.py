@@ -29,7 +29,7 @@ MESH_NODE = "node-a"
 PLAIN_NODE = "node-plain"
 
 HTTP, TCP, BULK = "http", "tcp", "bulk"
-_PROTOCOLS = {HTTP: "http", TCP: "tcp", BULK: "tcp"}
+PROTOCOL = {HTTP: "http", TCP: "tcp", BULK: "tcp"}
 _OUTBOUND = {"http": ProxyListener.SERVICE_HTTP, "tcp": ProxyListener.SERVICE_TCP}
 _INBOUND = {"http": ProxyListener.POD_HTTP, "tcp": ProxyListener.POD_TCP}
 _PORT = 80
@@ -61,9 +61,12 @@ class Scene:
         rig.add_node(PLAIN_NODE)
         self.routes: dict[tuple[str, str], Route] = {}
         self._concurrency = concurrency
+        http_server = build("http_server", rig.directory)
+        self.bulk_program = build("bulk", rig.directory)
         self._servers = {
-            HTTP: [str(build("http_server", rig.directory)), str(SERVER_PORT)],
-            TCP: [str(build("http_server", rig.directory)), str(SERVER_PORT)],
+            HTTP: [str(http_server), str(SERVER_PORT)],
+            TCP: [str(http_server), str(SERVER_PORT)],
+            BULK: [str(self.bulk_program), "serve", str(SERVER_PORT)],
         }
         self.sidecars: dict[str, Sidecar] = {}
 
@@ -83,7 +86,7 @@ class Scene:
             server.start(argv)
             cluster_ip = f"10.96.{VARIANTS.index(variant)}.{10 + number}"
             self.town.service(
-                f"service-{name}", cluster_ip, [name], port=_PORT, protocol=_PROTOCOLS[kind]
+                f"service-{name}", cluster_ip, [name], port=_PORT, protocol=PROTOCOL[kind]
             )
             self.routes[variant, kind] = (
                 Route(client, server.ipv4, SERVER_PORT)
@@ -97,7 +100,7 @@ class Scene:
             self.sidecars[name] = Sidecar(self.town.pods[name], self.town.rig.directory)
             self.sidecars[name].start(world, self._concurrency)
         for kind in self._servers:
-            protocol, route = _PROTOCOLS[kind], self.routes["b", kind]
+            protocol, route = PROTOCOL[kind], self.routes["b", kind]
             self.sidecars["client-b"].capture_outbound(
                 route.address, route.port, _OUTBOUND[protocol]
             )

@@ -6,6 +6,7 @@ Only the way they come in differs, a file instead of ADS.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -134,6 +135,15 @@ class Sidecar:
             *("PREROUTING", "-p", "tcp", "--dport", str(port)),
             *("-j", "REDIRECT", "--to-ports", str(self._ports.of(listener))),
         )
+
+    def stats(self, pattern: str) -> dict[str, int]:
+        """Its counters and gauges whose names match the regular expression."""
+        _, body = fetch(self._admin_socket, f"/stats?format=json&filter={pattern}")
+        return {
+            one["name"]: one["value"]
+            for one in json.loads(body)["stats"]
+            if isinstance(one.get("value"), int)
+        }
 
     def _add_rule(self, *rule: str) -> None:
         done = self._pod.run(["iptables", "-w", "-t", "nat", "-A", *rule])

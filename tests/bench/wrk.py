@@ -18,6 +18,7 @@ class LoadError(Exception):
 class WrkReport:
     """Of one run; latencies in milliseconds."""
 
+    requests: int
     requests_per_second: float
     p50_ms: float
     p99_ms: float
@@ -30,13 +31,16 @@ def parse(output: str) -> WrkReport:
         LoadError: it holds no result, or requests failed.
     """
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    if rate is None:
+    requests = re.search(r"(\d+) requests in", output)
+    if rate is None or requests is None:
         raise LoadError(f"wrk printed no result: {output.strip()[-300:]}")
     for bad in (r"Non-2xx or 3xx responses: \d+", r"Socket errors: .*"):
         found = re.search(bad, output)
         if found is not None:
             raise LoadError(f"wrk: {found[0]}")
-    return WrkReport(float(rate[1]), _percentile(output, 50), _percentile(output, 99))
+    return WrkReport(
+        int(requests[1]), float(rate[1]), _percentile(output, 50), _percentile(output, 99)
+    )
 
 
 def _percentile(output: str, percent: int) -> float:
