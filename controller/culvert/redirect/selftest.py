@@ -13,9 +13,11 @@ import hashlib
 import os
 import random
 import select
+import signal
 import socket
 import struct
 import termios
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -212,6 +214,28 @@ def _wakeups(harness: Harness) -> str:
     return "an edge for every write and for the FIN"
 
 
+def _interrupted_read(harness: Harness) -> str:
+    client, server = harness.pair()
+    server.settimeout(None)
+    reader = threading.get_ident()
+    previous = signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
+    timers = (
+        threading.Timer(0.1, signal.pthread_kill, (reader, signal.SIGUSR1)),
+        threading.Timer(0.3, client.sendall, (bytes(SMALL_BYTES),)),
+    )
+    try:
+        for timer in timers:
+            timer.start()
+        _expect(len(server.recv(SMALL_BYTES)) == SMALL_BYTES, "the read ended early")
+    except BlockingIOError as error:
+        raise CaseFailedError("a blocking read that a signal interrupts gets EAGAIN") from error
+    finally:
+        for timer in timers:
+            timer.join()
+        signal.signal(signal.SIGUSR1, previous)
+    return "goes on after a signal"
+
+
 CASES: tuple[tuple[str, Callable[[Harness], str]], ...] = (
     ("redirects", _redirects),
     ("ordering", _ordering),
@@ -220,11 +244,13 @@ CASES: tuple[tuple[str, Callable[[Harness], str]], ...] = (
     ("wakeups", _wakeups),
     ("fionread-redirected", _fionread_redirected),
     ("fionread-tcp", _fionread_tcp),
+    ("interrupted-read", _interrupted_read),
 )
 
-ONLY_ON_REQUEST = frozenset({"fionread-redirected", "fionread-tcp"})
-"""Cases whose failure harms only applications that ask FIONREAD: acceleration stays available to
-pods that ask for it, and is off for the others."""
+ONLY_ON_REQUEST = frozenset({"fionread-redirected", "fionread-tcp", "interrupted-read"})
+"""Cases whose failure harms only some applications: those that ask FIONREAD, or that read on
+blocking sockets and handle signals. Acceleration stays available to pods that ask for it, and is off
+for the others."""
 
 
 def run_cases(maps_directory: Path, budget_bytes: int, max_redirect_bytes: int) -> list[CaseResult]:
