@@ -61,7 +61,6 @@ class Changes:
         self._node = node
         self._maps = maps
         self._usual = decode_config(maps.read()[CONFIG][_SLOT_ZERO])
-        assert self._usual.accelerate, "the agent has switched acceleration off"
         self._random = random.Random(seed)
         self._ended = threading.Event()
         self._error: BaseException | None = None
@@ -69,6 +68,7 @@ class Changes:
 
     def __enter__(self) -> Self:
         if self._thread is not None:
+            assert self._usual.accelerate, "the agent has switched acceleration off"
             self._thread.start()
         return self
 

@@ -27,6 +27,12 @@ enum stream_flag {
 	STREAM_CLIENT_RESETS = 2,
 	STREAM_SERVER_RESETS = 4,
 	STREAM_RESET_IS_CLOSE = 8,	/* close(2) with data unread, not SO_LINGER of zero */
+	/*
+	 * The server half-closes after the client. The other way round Envoy (1.40) may drop what it
+	 * still holds for the server: with the client's direction read to its end and the server's
+	 * flushed, it closes both connections, whether accelerated or not.
+	 */
+	STREAM_SERVER_CLOSES_LAST = 16,
 };
 
 /* Precedes the bytes of each direction. */
@@ -61,7 +67,7 @@ struct stream_end {
 	uint64_t length_max_bytes;
 	uint64_t read_max_bytes, pause_at_bytes;
 	int64_t send_from_ms, read_from_ms;
-	int sent_all, received_eof;
+	int sent_all, half_closed, received_eof;
 	uint8_t *buffer;		/* STREAM_READ_MAX_BYTES */
 	char problem[160];
 };
@@ -256,12 +262,19 @@ static enum stream_outcome stream_send(struct stream_end *end)
 	end->chunk_left_bytes -= (uint64_t)sent;
 	if (end->sent_bytes == total) {
 		end->sent_all = 1;
-		if (shutdown(end->fd, SHUT_WR))
-			return stream_lost(end, "shutdown");
 	} else if (!end->chunk_left_bytes && random_below(&end->random, 8) == 0) {
 		end->send_from_ms = now_ms() + (int64_t)random_below(&end->random, 4);
 	}
 	return STREAM_COMPLETED;
+}
+
+static int stream_should_half_close(const struct stream_end *end)
+{
+	if (!end->sent_all || end->half_closed)
+		return 0;
+	if (!end->is_server || end->received_eof)
+		return 1;
+	return stream_knows_plan(end) && !(stream_plan(end)->flags & STREAM_SERVER_CLOSES_LAST);
 }
 
 static int stream_should_reset(const struct stream_end *end)
@@ -310,7 +323,7 @@ static enum stream_outcome stream_run(struct stream_end *end)
 	enum stream_outcome outcome = STREAM_COMPLETED;
 	int64_t progress_ms = now_ms();
 
-	while (outcome == STREAM_COMPLETED && !(end->received_eof && end->sent_all)) {
+	while (outcome == STREAM_COMPLETED && !(end->received_eof && end->half_closed)) {
 		int events;
 
 		if (stream_should_reset(end)) {
@@ -320,6 +333,12 @@ static enum stream_outcome stream_run(struct stream_end *end)
 				setsockopt(end->fd, SOL_SOCKET, SO_LINGER, &zero, sizeof(zero));
 			outcome = STREAM_RESET;
 			break;
+		}
+		if (stream_should_half_close(end)) {
+			if (shutdown(end->fd, SHUT_WR))
+				outcome = stream_lost(end, "shutdown");
+			end->half_closed = 1;
+			continue;
 		}
 		events = stream_wait(end, &progress_ms);
 		if (events < 0) {

@@ -3,12 +3,12 @@
  * Byte-verified streams over many connections, both ways at once.
  *
  *   stream_stress server SEED MEAN_BYTES first|second ADDRESS:PORT...
- *   stream_stress client SEED MEAN_BYTES CONNECTIONS BYTES PARALLEL ADDRESS:PORT...
+ *   stream_stress client SEED MEAN_BYTES CONNECTIONS BYTES PARALLEL any|ordered ADDRESS:PORT...
  *
  * A server that goes first speaks as soon as it has accepted, the other once it has been asked. It
  * serves until SIGTERM; the client until it has had CONNECTIONS connections and BYTES were verified
  * at both ends together, or too many failed. Each prints one JSON object; what went wrong goes to
- * standard error. An IPv6 address is written as in "::1:7001".
+ * standard error. "ordered": a server half-closes after its client, never before. An IPv6 address is written as in "::1:7001".
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -29,7 +29,7 @@ static const char *const outcome_names[STREAM_OUTCOMES] = {
 static struct sockaddr_storage targets[TARGETS_MAX];
 static uint64_t target_count;
 static uint64_t seed, mean_bytes, wanted_connections, wanted_bytes;
-static int speaks_first;
+static int speaks_first, server_closes_last;
 static uint64_t started, running, sent_bytes, verified_bytes, completed_bytes, failures;
 static uint64_t outcomes[STREAM_OUTCOMES];
 
@@ -153,6 +153,8 @@ static void plan(struct stream_end *end)
 		end->out.flags = STREAM_SERVER_RESETS | STREAM_RESET_IS_CLOSE;
 	else if (dice < 8)
 		end->out.flags = STREAM_REPLY_AFTER_EOF;
+	if (server_closes_last)
+		end->out.flags |= STREAM_SERVER_CLOSES_LAST;
 	end->out.reply_bytes = random_below(&end->random, 2 * mean_bytes + 1);
 	end->out.reset_after_bytes = random_size(&end->random, 4 * mean_bytes);
 	stream_seal(&end->out);
@@ -265,10 +267,13 @@ static int run_client(int argc, char **argv)
 	uint64_t parallel, i;
 	pthread_t *threads;
 
+	if (argc < 5)
+		fail("arguments");
 	wanted_connections = strtoull(argv[0], 0, 10);
 	wanted_bytes = strtoull(argv[1], 0, 10);
 	parallel = strtoull(argv[2], 0, 10);
-	parse_targets(argc - 3, argv + 3);
+	server_closes_last = !strcmp(argv[3], "ordered");
+	parse_targets(argc - 4, argv + 4);
 	threads = calloc(parallel, sizeof(*threads));
 	if (!threads || !target_count)
 		fail("arguments");

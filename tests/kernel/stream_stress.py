@@ -52,13 +52,17 @@ class Route(StrEnum):
 
 @dataclass(frozen=True)
 class Load:
-    """How much to do. ``mean_bytes`` is of one direction of one connection, roughly."""
+    """How much to do. ``mean_bytes`` is of one direction of one connection, roughly.
+
+    With ``any_order`` a server half-closes before its client also through Envoy.
+    """
 
     connections: int
     bytes: int
     parallel: int = 16
     mean_bytes: int = 1 << 20
     seed: int = 1
+    any_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,10 @@ def run(
 ) -> StressReport:
     """Run the streams on one kind of path, to their end."""
     argv = [str(binary), "client", str(load.seed), str(load.mean_bytes)]
-    argv += [str(load.connections), str(load.bytes), str(load.parallel), *targets(town, route)]
+    # STREAM_SERVER_CLOSES_LAST in stream_duplex.h says why.
+    order = "ordered" if route is Route.PROXY and not load.any_order else "any"
+    argv += [str(load.connections), str(load.bytes), str(load.parallel), order]
+    argv += targets(town, route)
     node = town.mesh.nodes[NODE]
     problems: list[str] = []
     with ExitStack() as stack:
@@ -250,6 +257,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=randbits(32))
     parser.add_argument("--route", type=Route, choices=list(Route), action="append")
     parser.add_argument("--unchanging", action="store_true", help="leave the configuration alone")
+    parser.add_argument(
+        "--any-order", action="store_true", help="servers may half-close first through Envoy too"
+    )
     parser.add_argument("--plain-tcp", action="store_true", help="with no acceleration at all")
     given = parser.parse_args()
     routes = given.route or list(Route)
@@ -259,6 +269,7 @@ def main() -> int:
         given.parallel,
         given.mean_bytes,
         given.seed,
+        given.any_order,
     )
     options = MeshOptions(accelerate=not given.plain_tcp)
     changing = not given.unchanging and not given.plain_tcp
