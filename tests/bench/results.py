@@ -62,7 +62,7 @@ def describe_machine() -> dict[str, str]:
     return {
         "CPU": f"{models[0] if models else 'unknown'}, {len(models)} threads",
         "Memory": f"{memory_kib / 2**20:.0f} GiB",
-        "Kernel": Path("/proc/sys/kernel/osrelease").read_text().strip(),
+        "Kernel": Path("/proc/sys/kernel/osrelease").read_text().split("-")[0].strip(),
         "Envoy": _envoy_version(),
         "Load generator": _first_line(["wrk", "-v"]).split("[")[0].strip(),
     }
