@@ -22,7 +22,7 @@ class Acceleration(StrEnum):
     ON = "on"
     """Every pod is accelerated unless it declines."""
     ON_REQUEST = "on-request"
-    """Only pods that ask for it: the kernel lets down some kinds of applications, see the reason."""
+    """Only pods that ask for it: the kernel lets down some kinds of applications."""
     OFF = "off"
     """No pod: a case that every application relies on failed, or could not be tried."""
 

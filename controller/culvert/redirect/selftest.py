@@ -249,8 +249,8 @@ CASES: tuple[tuple[str, Callable[[Harness], str]], ...] = (
 
 ONLY_ON_REQUEST = frozenset({"fionread-redirected", "fionread-tcp", "interrupted-read"})
 """Cases whose failure harms only some applications: those that ask FIONREAD, or that read on
-blocking sockets and handle signals. Acceleration stays available to pods that ask for it, and is off
-for the others."""
+blocking sockets and handle signals. Acceleration stays available to pods that ask for it, and is
+off for the others."""
 
 
 def run_cases(maps_directory: Path, budget_bytes: int, max_redirect_bytes: int) -> list[CaseResult]:
