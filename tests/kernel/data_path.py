@@ -110,7 +110,8 @@ class Peer(NamedTuple):
 class DataPath:
     """One node with the programs attached; ``apply`` brings ``table`` and ``config`` to the maps.
 
-    Acceleration is off until ``accelerate``. Closing detaches everything and empties the maps.
+    Acceleration is off until ``accelerate``. Closing detaches everything; the maps are emptied when
+    the next one is made.
     """
 
     def __init__(self, node: Node, loaded: Loaded, links: Path) -> None:
@@ -127,7 +128,6 @@ class DataPath:
         )
         self._stack = ExitStack()
         self.maps = self._stack.enter_context(KernelMaps(loaded.maps))
-        self._stack.callback(self._empty)
         self._stack.callback(self.detach)
         self.proxy = self._stack.enter_context(ProxyStandIn(node))
         self._before = self.maps.tallies()
