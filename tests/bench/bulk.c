@@ -22,6 +22,20 @@
 
 enum { READ_BYTES = 1 << 17, MAX_WRITE_BYTES = 1 << 24, BACKLOG = 64 };
 
+/*
+ * Linux, tcp_bpf_recvmsg(): on a socket in a sockmap a blocking read gives up with EAGAIN when it is
+ * woken because the send buffer has room again.
+ */
+static ssize_t read_some(int fd, void *bytes, size_t size)
+{
+	ssize_t got;
+
+	do
+		got = read(fd, bytes, size);
+	while (got < 0 && (errno == EAGAIN || errno == EINTR));
+	return got;
+}
+
 /* Both ends run on one machine: as it lies in memory. */
 struct order {
 	uint32_t is_upload;
@@ -73,7 +87,7 @@ static void read_all(int fd, void *bytes, size_t size)
 	char *at = bytes;
 
 	while (size) {
-		ssize_t got = read(fd, at, size);
+		ssize_t got = read_some(fd, at, size);
 
 		if (got <= 0)
 			fail("read");
@@ -98,7 +112,7 @@ static uint64_t drain(int fd)
 	uint64_t total = 0;
 	ssize_t got;
 
-	while ((got = read(fd, bytes, READ_BYTES)) > 0)
+	while ((got = read_some(fd, bytes, READ_BYTES)) > 0)
 		total += (uint64_t)got;
 	if (got < 0)
 		fail("read");
