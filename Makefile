@@ -28,7 +28,7 @@ test-long: setup ## The tests that take minutes of traffic
 	$(BIN)/python scripts/leftovers.py || status=1; exit $$status
 
 bench: setup ## Measure with and without the mesh; see docs/benchmarks.md
-	@$(BIN)/culvert bench $(ARGS)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 lint: lint-python lint-c ## Style, types, layers, and the C with warnings as errors
 

@@ -2,45 +2,121 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from culvert.embedded.mesh_node import NotReadyError
 from culvert.rig import Rig
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tests.bench.cases import all_cases, matching
-from tests.bench.proof import prove_ways
+from tests.bench.control_plane import ControlPlane, NotConvergedError, measure_control_plane
+from tests.bench.document import render
+from tests.bench.figure import draw
+from tests.bench.goals import paired, ratio_text
+from tests.bench.idle_cases import IdleCase, measure_idle_cases
+from tests.bench.proof import WrongWayError, prove_ways
+from tests.bench.results import Results, Row, describe_machine, measured_row, to_json
 from tests.bench.rounds import measure
-from tests.bench.samples import paired_ratio, spread
+from tests.bench.samples import spread
 from tests.bench.scene import HTTP, TCP, VARIANTS, Scene
+from tests.bench.tools import build
+from tests.bench.wrk import LoadError
+
+_ROOT = Path(__file__).resolve().parents[2]
+_PARTS = ("rows", "idle", "control-plane")
 
 
 def bench(
     *,
-    quick: Annotated[bool, typer.Option("--quick", help="Few short rounds: a try.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each measurement.")] = 7,
+    quick: Annotated[bool, typer.Option("--quick", help="Two short rounds, nothing kept.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each row.")] = 7,
     seconds: Annotated[int, typer.Option(min=1, help="Length of one measurement.")] = 2,
     variants: Annotated[str, typer.Option(help="Which of a, b, c and d.")] = "".join(VARIANTS),
     only: Annotated[list[str] | None, typer.Option(help="Rows whose name holds this.")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="Of: " + ", ".join(_PARTS))] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Envoy's worker threads.")] = 1,
+    docs: Annotated[Path, typer.Option(help="Where the document goes.")] = _ROOT / "docs",
 ) -> None:
-    """Measure."""
+    """Measure, show the tables, and write docs/benchmarks.md unless only a part was asked for."""
     console = Console()
     rounds, seconds = (2, 1) if quick else (rounds, seconds)
-    with Rig() as rig:
-        scene = Scene(rig, tuple(variants), concurrency)
-        with scene.town.mesh:
-            scene.start()
-            for server in (HTTP, TCP):
-                prove_ways(scene, server)
-            for case in matching(all_cases(seconds, scene.bulk_program), only or ()):
-                samples = measure(scene, case, rounds)
-                rates = {v: samples.of(v, "rate") for v in variants}
-                line = case.name + "".join(f" {v} {spread(rates[v]).median:.4g}" for v in variants)
-                for base in "bc":
-                    ratio = paired_ratio(rates["d"], rates[base])
-                    line += f" d/{base} {ratio.spread.median:.2f} {'noise' * ratio.is_noise}"
-                console.print(line)
+    parts = tuple(part or _PARTS)
+    rows: list[Row] = []
+    idle: list[IdleCase] = []
+    control_plane: ControlPlane | None = None
+    try:
+        if "control-plane" in parts:
+            control_plane = measure_control_plane(console.print)
+        if {"rows", "idle"} & set(parts):
+            with Rig() as rig:
+                scene = Scene(rig, tuple(variants), concurrency)
+                with scene.town.mesh:
+                    console.print(f"variants {', '.join(variants)} come up")
+                    scene.start()
+                    for server in (HTTP, TCP):
+                        prove_ways(scene, server)
+                    if "rows" in parts:
+                        rows = _measure_rows(scene, rounds, seconds, only or [], console)
+                    if "idle" in parts:
+                        idle = measure_idle_cases(
+                            scene,
+                            build("idle", rig.directory),
+                            concurrency=concurrency,
+                            said=console.print,
+                        )
+    except (LoadError, WrongWayError, NotConvergedError, NotReadyError, OSError) as error:
+        console.print(f"[red]✗[/] {error}", highlight=False)
+        raise typer.Exit(3) from error
+    results = Results(
+        machine=describe_machine(),
+        command=" ".join(
+            ["make bench", *(["ARGS=" + " ".join(sys.argv[1:])] * bool(sys.argv[1:]))]
+        ),
+        rounds=rounds,
+        seconds=seconds,
+        concurrency=concurrency,
+        rows=rows,
+        idle=idle,
+        control_plane=control_plane,
+    )
+    whole = not only and set(variants) == set(VARIANTS) and set(parts) == set(_PARTS)
+    if quick or not whole:
+        console.print(render(results), highlight=False, markup=False)
+        return
+    (docs / "benchmarks").mkdir(exist_ok=True)
+    (docs / "benchmarks" / "results.json").write_bytes(to_json(results))
+    draw(results, docs / "benchmarks" / "throughput.svg")
+    (docs / "benchmarks.md").write_text(render(results))
+    console.print(f"written to {docs / 'benchmarks.md'}")
+
+
+def _measure_rows(
+    scene: Scene, rounds: int, seconds: int, only: list[str], console: Console
+) -> list[Row]:
+    cases = matching(all_cases(seconds, scene.bulk_program), only)
+    rows = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        task = progress.add_task("", total=len(cases) * rounds)
+        for case in cases:
+            progress.update(task, description=case.name)
+            samples = measure(scene, case, rounds, on_progress=lambda: progress.advance(task))
+            row = measured_row(case, samples, scene.variants)
+            rows.append(row)
+            progress.console.print(_line(row), highlight=False)
+    return rows
+
+
+def _line(row: Row) -> str:
+    parts = [f"{v} {spread(values).median:,.4g}" for v, values in row.rate.items() if values]
+    for base in ("b", "c"):
+        ratio = paired(row.rate, "d", base)
+        parts += [f"d/{base} {ratio_text(ratio)}"] if ratio else []
+    return f"{row.name:45} " + "  ".join(parts)
 
 
 typer.run(bench)

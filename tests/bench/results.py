@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from tests.bench.cases import P99, RATE, Case
 from tests.bench.control_plane import ControlPlane
 from tests.bench.idle_cases import IdleCase
+from tests.bench.rounds import Samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,19 @@ class Results:
     rows: list[Row]
     idle: list[IdleCase]
     control_plane: ControlPlane | None
+
+
+def measured_row(case: Case, samples: Samples, variants: Sequence[str]) -> Row:
+    """One row, of what was measured of it."""
+    return Row(
+        table=case.table,
+        name=case.name,
+        connections=case.connections,
+        size_bytes=case.size_bytes,
+        unit=case.unit,
+        rate={v: values for v in variants if (values := samples.of(v, RATE))},
+        p99_ms={v: values for v in variants if (values := samples.of(v, P99))},
+    )
 
 
 def to_json(results: Results) -> bytes:
