@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * The bytes of a stream, known to both ends from a key: a window that moves over one block of random
- * bytes. Bytes that are lost, doubled, swapped or of another stream differ from what is expected.
+ * The bytes of a stream, known to both ends from a key: a window that moves over one block of
+ * random bytes. Bytes that are lost, doubled, swapped or of another stream differ from what is expected.
  */
 #ifndef STREAM_PATTERN_H
 #define STREAM_PATTERN_H

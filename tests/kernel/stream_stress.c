@@ -8,7 +8,8 @@
  * A server that goes first speaks as soon as it has accepted, the other once it has been asked. It
  * serves until SIGTERM; the client until it has had CONNECTIONS connections and BYTES were verified
  * at both ends together, or too many failed. Each prints one JSON object; what went wrong goes to
- * standard error. "ordered": a server half-closes after its client, never before. An IPv6 address is written as in "::1:7001".
+ * standard error. "ordered": a server half-closes after its client, never before. An IPv6 address
+ * is written as in "::1:7001".
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

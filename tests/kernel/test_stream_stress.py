@@ -51,7 +51,7 @@ def intact(town: Town, binary: Path, route: Route, load: Load) -> StressReport:
 def test_streams_are_intact_while_settings_and_programs_change(
     town: Town, binary: Path, route: Route
 ) -> None:
-    load = Load(connections=600, bytes=300 << 20, mean_bytes=512 << 10)
+    load = Load(connections=400, bytes=200 << 20, mean_bytes=512 << 10)
     intact(town, binary, route, load)
 
 
