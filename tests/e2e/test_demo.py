@@ -44,9 +44,9 @@ def test_demo_shows_envoy_and_sockmap_on_both_nodes_and_fails_no_request() -> No
         "ledger",
     }
     for node in document["reading"]["nodes"]:
-        assert node["envoy_requests"] > 0
-        assert node["captured"] > 0
-        assert node["sockmap_bytes"] > 0
+        assert node["envoy"]["requests"] > 0
+        assert node["kernel"]["captured"] > 0
+        assert node["kernel"]["sockmap_bytes"] > 0
     assert nothing_is_left()
 
 
@@ -55,7 +55,7 @@ def test_demo_that_is_interrupted_leaves_nothing(number: signal.Signals) -> None
     demo = subprocess.Popen([*DEMO, "--plain"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert demo.stdout is not None
     for line in demo.stdout:
-        if b"pods ready" in line:
+        if b"client pods send" in line:
             break
     demo.send_signal(number)
     out, _ = demo.communicate(timeout=60)

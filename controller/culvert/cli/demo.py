@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.live import Live
 
 from culvert.embedded.demo.background import let_go, owner, run_kept, take_down
 from culvert.embedded.demo.readings import Reading, shortcomings
 from culvert.embedded.demo.run import RIG_ID, DemoOptions, run_demo
-from culvert.embedded.demo.view import live, plain_line, summary
+from culvert.embedded.demo.screen import Screen
+from culvert.embedded.demo.working_copy import manifests_of
 from culvert.embedded.mesh_node import NotReadyError
-from culvert.rig.cgroup import NoCgroup2Error
 from culvert.rig.state import RUN_DIRECTORY
 
 EXIT_MACHINE = 3
@@ -30,49 +28,6 @@ class Output(StrEnum):
 
     TABLE = "table"
     JSON = "json"
-
-
-class Screen:
-    """Shows a demonstration on a terminal: live where it is one, else a line now and then."""
-
-    def __init__(self, console: Console, *, plain: bool) -> None:
-        self._console = console
-        self._live = None if plain else Live(console=console, transient=True, auto_refresh=False)
-        self._lines = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def said(self, text: str) -> None:
-        """A line of progress; once the live view runs, it shows events itself."""
-        if self._live is None or not self._live.is_started:
-            self._console.print(f"[green]✓[/] {text}", highlight=False, soft_wrap=True)
-
-    def measured(self, reading: Reading, events: list[str], duration_seconds: float) -> None:
-        """The live view, or a line every second."""
-        if self._live is None:
-            self._lines += 1
-            if self._lines % 2:
-                self._console.print(plain_line(reading), highlight=False, soft_wrap=True)
-            return
-        if not self._live.is_started:
-            self._live.start()
-        self._live.update(live(reading, events, duration_seconds), refresh=True)
-
-    def ended(self, reading: Reading) -> None:
-        """The summary."""
-        if self._live is not None:
-            self._live.stop()
-        self._console.print(summary(reading))
 
 
 def demo(
@@ -124,7 +79,7 @@ def demo(
     except KeyboardInterrupt:
         console.print("stopped; everything was taken down")
         raise typer.Exit(130) from None
-    except (NotReadyError, NoCgroup2Error, OSError) as error:
+    except (NotReadyError, RuntimeError, OSError) as error:
         console.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_MACHINE) from None
     if output is Output.TABLE:
@@ -152,6 +107,8 @@ def _problem(folder: Path) -> str:
         return "the demo makes network namespaces and loads BPF programs: run it as root"
     if not folder.is_dir():
         return f"{folder} is no folder: name one with --folder"
+    if not manifests_of(folder):
+        return f"{folder} holds no manifest (.yaml, .yml, .json): name another with --folder"
     pid = owner()
     if pid is not None:
         return f"a demo is up already (process {pid}): end it with culvert demo --down"

@@ -216,6 +216,23 @@ class _RunningPod:
     def _environment(self, container: Container) -> Mapping[str, str]:
         return container_environment(container, self._status, self._links(), base_environment())
 
+    async def _network_ready(self, pod: Pod) -> bool:
+        """Wait for the network; False when the pod was stopped before."""
+        if self._settings.network_ready is None:
+            return True
+        ready = asyncio.ensure_future(self._settings.network_ready(pod))
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if ready.done():
+                ready.result()
+                return True
+            return False
+        finally:
+            for task in (ready, stopped):
+                task.cancel()
+            await asyncio.gather(ready, stopped, return_exceptions=True)
+
     async def _run_containers(self, pod: Pod) -> None:
         logs = self._log_directory / f"{pod.namespace}_{pod.name}"
         logs.mkdir(parents=True, exist_ok=True)
@@ -237,8 +254,8 @@ class _RunningPod:
             for container in self._want.template.containers
         ]
         self._changed()
-        if self._settings.network_ready is not None:
-            await self._settings.network_ready(pod)
+        if not await self._network_ready(pod):
+            return
         async with asyncio.TaskGroup() as tasks:
             for runner in self._runners:
                 tasks.create_task(runner.run())

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
 from culvert.embedded.demo.readings import Reading
-from culvert.embedded.demo.scenario import Action, due
+from culvert.embedded.demo.scenario import Event, Step, began, scenario
 from culvert.embedded.demo.town import DemoTown
 from culvert.embedded.mesh_node import MeshOptions
 from culvert.rig import Rig
 
 RIG_ID = "demo"
 _READ_SECONDS = 0.5
-_STEP_SECONDS = 15.0
+_STEP_SECONDS = 30.0
+_AFTER_LAST_STEP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,16 @@ class DemoOptions:
 class Audience(Protocol):
     """Where the demonstration is shown."""
 
-    def said(self, text: str) -> None:
-        """Show a line of progress."""
+    def doing(self, text: str) -> None:
+        """Show what takes a while."""
 
-    def measured(self, reading: Reading, events: list[str], duration_seconds: float) -> None:
+    def said(self, text: str) -> None:
+        """Show something that is done."""
+
+    def event(self, event: Event, *, over: bool) -> None:
+        """Show a change that begins, or what it did until it was over."""
+
+    def measured(self, reading: Reading, events: Sequence[Event], duration_seconds: float) -> None:
         """Show how things stand."""
 
     def ended(self, reading: Reading) -> None:
@@ -53,67 +61,113 @@ def run_demo(options: DemoOptions, audience: Audience, after: Callable[[Reading]
         NotReadyError: an agent or Envoy did not come up.
     """
     with Rig(rig_id=RIG_ID) as rig:
-        audience.said(f"a rig of namespaces and cgroups is being built; logs in {rig.directory}")
         town = DemoTown(rig, options.folder, MeshOptions())
-        with town.mesh:
-            return asyncio.run(_play(town, options, audience, after))
+        try:
+            return asyncio.run(_Run(town, options, audience, after).play())
+        finally:
+            with _signals_ignored():
+                audience.doing("taking everything down")
+                town.mesh.close()
+                rig.close()
 
 
-async def _play(
-    town: DemoTown, options: DemoOptions, audience: Audience, after: Callable[[Reading], None]
-) -> Reading:
-    cluster = asyncio.create_task(town.cluster.run())
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Keep a second Ctrl-C from ending the clean-up half way: it asks for what is being done."""
+    # A mask would hold for one thread only, and the rig has more.
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
-        story = asyncio.create_task(_story(town, options, audience, after))
-        done, _ = await asyncio.wait({cluster, story}, return_when=asyncio.FIRST_COMPLETED)
-        if cluster in done and not story.done():
-            story.cancel()
-            cluster.result()
-        return await story
+        yield
     finally:
-        cluster.cancel()
-        with suppress(asyncio.CancelledError):
-            await cluster
+        for number, disposition in before.items():
+            signal.signal(number, disposition)
 
 
-async def _story(
-    town: DemoTown, options: DemoOptions, audience: Audience, after: Callable[[Reading], None]
-) -> Reading:
-    await town.bring_up(audience.said)
-    events: list[str] = []
-    start = monotonic()
-    reading = await town.read(0.0, None)
-    steps = 0
-    change: asyncio.Task[None] | None = None
-    while (elapsed := monotonic() - start) < options.seconds or change is not None:
-        step = due(elapsed / options.seconds, steps)
-        if step is not None and change is None:
-            events.append(f"{elapsed:4.0f} s  {step.text}")
-            audience.said(step.text)
-            change = asyncio.create_task(_change(town, step.action))
-            steps += 1
-        if change is not None and change.done():
-            change.result()
-            events[-1] += f"  ✓ done, {reading.failures} requests failed so far"
-            change = None
-        await asyncio.sleep(_READ_SECONDS)
-        reading = await town.read(monotonic() - start, reading)
-        audience.measured(reading, events, options.seconds)
-    for node in town.mesh.nodes.values():
-        await asyncio.to_thread(node.wait_ready)
-    reading = await town.read(monotonic() - start, reading)
-    audience.ended(reading)
-    after(reading)
-    if options.keep:
-        await asyncio.Event().wait()
-    return reading
+class _Run:
+    """The story of one run: the cluster beside it, the steps and the measurements within."""
+
+    def __init__(
+        self,
+        town: DemoTown,
+        options: DemoOptions,
+        audience: Audience,
+        after: Callable[[Reading], None],
+    ) -> None:
+        self._town = town
+        self._options = options
+        self._audience = audience
+        self._after = after
+        self._steps = list(scenario(town.cast))
+        self._events: list[Event] = []
+        self._reading = Reading(0.0, (), (), ())
+
+    async def play(self) -> Reading:
+        """Run the cluster and the story, until one of them ends."""
+        cluster = asyncio.create_task(self._town.cluster.run())
+        story = asyncio.create_task(self._story())
+        try:
+            await asyncio.wait({cluster, story}, return_when=asyncio.FIRST_COMPLETED)
+            if cluster.done() and (error := cluster.exception()) is not None:
+                raise _first(error)
+            await story
+            return self._reading
+        finally:
+            for task in (story, cluster):
+                task.cancel()
+            await asyncio.gather(story, cluster, return_exceptions=True)
+
+    async def _story(self) -> None:
+        audience, town = self._audience, self._town
+        audience.doing("compiling the BPF programs, starting Envoy")
+        await town.bring_up_mesh(audience.said)
+        audience.doing("starting pods")
+        await town.bring_up_pods(audience.said)
+        await self._changes()
+        await town.wait_ready()
+        self._reading = await town.read(self._reading.at_seconds, self._reading)
+        audience.ended(self._reading)
+        self._after(self._reading)
+        if self._options.keep:
+            await asyncio.Event().wait()
+
+    async def _changes(self) -> None:
+        """Take each step in its time, measuring all along."""
+        start = monotonic()
+        seconds = self._options.seconds
+        end = seconds
+        change: asyncio.Task[None] | None = None
+        while (elapsed := monotonic() - start) < end or change is not None or self._steps:
+            if change is None and self._steps and elapsed >= self._steps[0].share * seconds:
+                change = self._begin(self._steps.pop(0), elapsed)
+            await asyncio.sleep(_READ_SECONDS)
+            elapsed = monotonic() - start
+            if change is not None and change.done():
+                change.result()
+                change = None
+                self._events[-1] = replace(self._events[-1], done=True)
+                end = max(seconds, elapsed + _AFTER_LAST_STEP_SECONDS)
+            self._reading = await self._town.read(elapsed, self._reading)
+            if self._events:
+                self._events[-1] = self._events[-1].seen(self._reading)
+            self._audience.measured(self._reading, self._events, end)
+        if self._events:
+            self._audience.event(self._events[-1], over=True)
+
+    def _begin(self, step: Step, elapsed_seconds: float) -> asyncio.Task[None]:
+        if self._events:
+            self._audience.event(self._events[-1], over=True)
+        self._events.append(began(step, elapsed_seconds, self._reading))
+        self._audience.event(self._events[-1], over=False)
+        return asyncio.create_task(self._change(step))
+
+    async def _change(self, step: Step) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STEP_SECONDS):
+                await self._town.act(step.action)
 
 
-async def _change(town: DemoTown, action: Action) -> None:
-    """Make one change and wait, within limits, until the cluster has followed it."""
-    await town.act(action)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_STEP_SECONDS):
-            await town.cluster.wait_settled()
-            for node in town.mesh.nodes.values():
-                await asyncio.to_thread(node.wait_ready)
+def _first(error: BaseException) -> BaseException:
+    """What a group of errors began with."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

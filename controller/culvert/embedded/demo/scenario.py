@@ -1,11 +1,14 @@
-"""What the demonstration changes while traffic runs, and when."""
+"""What the demonstration changes while traffic runs, when, and what that did; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
-from typing import Any
+
+from culvert.embedded.demo.cast import Cast
+from culvert.embedded.demo.readings import Reading
+
+ADDED_REPLICAS = 2
 
 
 class Action(Enum):
@@ -28,44 +31,62 @@ class Step:
     text: str
 
 
-SCENARIO = (
-    Step(0.10, Action.SCALE, "Deployment web scaled from 2 to 4 replicas"),
-    Step(0.30, Action.DELETE_POD, "a pod of web deleted; its Deployment replaces it"),
-    Step(0.48, Action.BREAK_MANIFEST, "a broken manifest appears; the rest goes on"),
-    Step(0.60, Action.REPAIR_MANIFEST, "the broken manifest is repaired"),
-    Step(0.70, Action.EDIT_SERVICE, "Service web edited: sessionAffinity ClientIP"),
-    Step(0.82, Action.KILL_AGENT, "agent of node-a killed with SIGKILL, and started again"),
-)
+def scenario(cast: Cast) -> tuple[Step, ...]:
+    """The steps, in their order; those for which the manifests have no part are left out."""
+    steps: list[Step] = []
+    if cast.deployment is not None:
+        name, count = cast.deployment.name, cast.replicas
+        steps += [
+            Step(0.10, Action.SCALE, f"{name} scaled from {count} to {count + ADDED_REPLICAS}"),
+            Step(0.26, Action.DELETE_POD, f"a pod of {name} deleted, and replaced"),
+        ]
+    steps += [
+        Step(0.42, Action.BREAK_MANIFEST, "a broken manifest appears"),
+        Step(0.54, Action.REPAIR_MANIFEST, "it is repaired"),
+    ]
+    if cast.service is not None:
+        text = f"Service {cast.service.name} gets session affinity"
+        steps.append(Step(0.65, Action.EDIT_SERVICE, text))
+    steps.append(Step(0.78, Action.KILL_AGENT, "agent killed with SIGKILL, later started again"))
+    return tuple(steps)
 
 
-def due(elapsed_share: float, done: int) -> Step | None:
-    """The next step, if its time has come; ``done`` steps were taken."""
-    if done < len(SCENARIO) and elapsed_share >= SCENARIO[done].share:
-        return SCENARIO[done]
-    return None
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A step that was taken, and what clients saw from then to the next one.
+
+    The counts of the reading in which it began are ``requests_before`` and ``failures_before``.
+    """
+
+    at_seconds: float
+    text: str
+    requests_before: int
+    failures_before: int
+    requests: int = 0
+    failures: int = 0
+    done: bool = False
+
+    def seen(self, reading: Reading) -> Event:
+        """The same event after some more traffic."""
+        return replace(
+            self,
+            requests=reading.requests - self.requests_before,
+            failures=reading.failures - self.failures_before,
+        )
 
 
-def scaled(document: Mapping[str, Any], name: str, replicas: int) -> dict[str, Any]:
-    """A manifest with the replicas of one Deployment changed; others come back as they are."""
-    changed = dict(document)
-    if document.get("kind") == "Deployment" and document["metadata"]["name"] == name:
-        changed["spec"] = {**document["spec"], "replicas": replicas}
-    return changed
+def began(step: Step, at_seconds: float, reading: Reading) -> Event:
+    """A step that is being taken."""
+    return Event(at_seconds, step.text, reading.requests, reading.failures)
 
 
-def with_session_affinity(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A manifest with ClientIP affinity for one Service; others come back as they are."""
-    changed = dict(document)
-    if document.get("kind") == "Service" and document["metadata"]["name"] == name:
-        changed["spec"] = {**document["spec"], "sessionAffinity": "ClientIP"}
-    return changed
-
-
-BROKEN_MANIFEST = """\
+def manifest_with_typo(namespace: str, *, repaired: bool) -> str:
+    """A Service whose port is no number, or is."""
+    port = "80" if repaired else "eighty"
+    return f"""\
 apiVersion: v1
 kind: Service
-metadata: {name: typo, namespace: shop}
+metadata: {{name: typo, namespace: {namespace}}}
 spec:
-  ports: [{name: http, port: eighty}]
+  ports: [{{name: http, port: {port}}}]
 """
-REPAIRED_MANIFEST = BROKEN_MANIFEST.replace("eighty", "80")

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from culvert.embedded.demo.cast import (
+    CALLS_ANNOTATION,
+    ObjectName,
+    Spoken,
+    asks_for_mesh,
+    calls,
+    find_cast,
+    owns_pods,
+    scaled,
+    with_session_affinity,
+)
 from culvert.embedded.demo.readings import (
+    ENVOY_COUNTERS,
     ClientReading,
     NodeReading,
     Reading,
     read_client,
-    read_node,
+    read_envoy,
+    read_kernel,
 )
-from culvert.embedded.demo.scenario import (
-    BROKEN_MANIFEST,
-    REPAIRED_MANIFEST,
-    Action,
-    scaled,
-    with_session_affinity,
-)
+from culvert.embedded.demo.scenario import ADDED_REPLICAS, Action, manifest_with_typo
+from culvert.embedded.demo.working_copy import WorkingCopy
 from culvert.embedded.mesh import LocalMesh
 from culvert.embedded.mesh_node import MeshNode, MeshOptions
 from culvert.rig import Pod, Rig
 from culvert.rig.cluster import Cluster
 from culvert.rig.kubelet import KubeletSettings
 
-CALLS_ANNOTATION = "demo.example/calls"
-"""On a client pod: the Service it calls, for the view."""
-
-_CAPTURE_SECONDS = 5.0
+_PODS_READY_SECONDS = 45.0
+_AGENT_AWAY_SECONDS = 2.0
 _POLL_SECONDS = 0.05
-_ENVOY_PATTERN = "downstream_(rq|cx)_total"
+_TYPO_FILE = "90-typo.yaml"
 
 
 class DemoTown:
@@ -44,27 +47,30 @@ class DemoTown:
 
     def __init__(self, rig: Rig, folder: Path, options: MeshOptions) -> None:
         self._rig = rig
-        self._sources = sorted(path for path in folder.glob("*.y*ml"))
-        self._folder = rig.directory / "manifests"
-        self._folder.mkdir()
-        observed = rig.directory / "observed"
+        self._joining = asyncio.Lock()
+        manifests, observed = rig.directory / "manifests", rig.directory / "observed"
+        manifests.mkdir()
         observed.mkdir()
+        self._manifests = WorkingCopy(folder, manifests)
+        self.cast = find_cast(self._manifests.documents)
         self.mesh = LocalMesh(rig, observed, options)
         self.cluster = Cluster(
             rig,
-            self._folder,
+            manifests,
             observed,
             settings=KubeletSettings(network_ready=self._await_capture),
         )
 
-    async def bring_up(self, said: Callable[[str], None]) -> None:
-        """Nodes and Services first, then agents and proxies, then the pods."""
-        documents = {path.name: _read(path) for path in self._sources}
-        for name, loaded in documents.items():
-            self._write(name, [one for one in loaded if not _is_pod_owner(one)])
+    async def bring_up_mesh(self, said: Callable[[str], None]) -> None:
+        """Nodes and Services, then an agent and an Envoy on each node; no pod yet.
+
+        Raises:
+            NotReadyError: an agent or Envoy did not come up.
+        """
+        self._manifests.publish(lambda document: not owns_pods(document))
         await self.cluster.wait_settled()
         nodes = self._rig.nodes
-        said(f"{len(nodes)} nodes as network namespaces, joined by a bridge: {', '.join(nodes)}")
+        said(f"{len(nodes)} nodes, as network namespaces on one bridge: {', '.join(nodes)}")
         for node in nodes.values():
             self.mesh.add(node)
         await asyncio.to_thread(self.mesh.start)
@@ -72,51 +78,84 @@ class DemoTown:
             status = await asyncio.to_thread(mesh_node.status)
             passed = sum(case.passed for case in status.self_test)
             said(
-                f"{name}: BPF programs compiled and attached, self-test {passed} of "
-                f"{len(status.self_test)} cases; Envoy synced over delta xDS"
+                f"{name}: BPF compiled and attached, self-test {passed} of "
+                f"{len(status.self_test)} cases passed; Envoy synced"
             )
         said(_acceleration_text(status.acceleration, status.acceleration_reason))
-        for name, loaded in documents.items():
-            self._write(name, [one for one in loaded if not _is_client(one)])
-        await self.cluster.wait_settled()
-        for name, loaded in documents.items():
-            self._write(name, loaded)
-        await self.cluster.wait_settled()
-        said(f"{len(self.cluster.pods)} pods ready; their clients send")
+
+    async def bring_up_pods(self, said: Callable[[str], None]) -> None:
+        """Servers first, then the clients; goes on without a pod that is not ready in time."""
+        self._manifests.publish(lambda document: not calls(document))
+        if await self._settle():
+            said(f"{len(self.cluster.pods)} server pods ready")
+        self._manifests.publish_all()
+        if await self._settle():
+            clients = len(self._client_pods())
+            said(f"{clients} client pods send")
+        for pod in self.cluster.pods:
+            if not pod.ready:
+                why = pod.problem or ", ".join(one.reason for one in pod.containers if one.reason)
+                said(f"going on without pod {pod.namespace}/{pod.name}: {why or 'not ready'}")
 
     async def act(self, action: Action) -> None:
-        """Make one change."""
-        if action is Action.SCALE:
-            self._edit(partial(scaled, name="web", replicas=4))
-        elif action is Action.EDIT_SERVICE:
-            self._edit(partial(with_session_affinity, name="web"))
-        elif action is Action.BREAK_MANIFEST:
-            (self._folder / "90-typo.yaml").write_text(BROKEN_MANIFEST)
-        elif action is Action.REPAIR_MANIFEST:
-            (self._folder / "90-typo.yaml").write_text(REPAIRED_MANIFEST)
+        """Make one change, and wait until it is in effect."""
+        deployment, service = self.cast.deployment, self.cast.service
+        if action is Action.SCALE and deployment is not None:
+            replicas = self.cast.replicas + ADDED_REPLICAS
+            self._manifests.edit(partial(scaled, name=deployment, replicas=replicas))
+        elif action is Action.EDIT_SERVICE and service is not None:
+            self._manifests.edit(partial(with_session_affinity, name=service))
+        elif action in (Action.BREAK_MANIFEST, Action.REPAIR_MANIFEST):
+            namespace = service.namespace if service is not None else "default"
+            repaired = action is Action.REPAIR_MANIFEST
+            self._manifests.add(_TYPO_FILE, manifest_with_typo(namespace, repaired=repaired))
         elif action is Action.DELETE_POD:
-            victim = next(pod for pod in self.cluster.pods if pod.name.startswith("web"))
-            self.cluster.delete_pod(victim.namespace, victim.name)
+            self._delete_pod()
         elif action is Action.KILL_AGENT:
             node = next(iter(self.mesh.nodes.values()))
             await asyncio.to_thread(node.kill_agent)
+            await asyncio.sleep(_AGENT_AWAY_SECONDS)
             await asyncio.to_thread(node.start_agent)
+        await self.cluster.wait_settled()
+        await self.wait_ready()
+
+    async def wait_ready(self) -> None:
+        """Wait until every node has taken the newest world.
+
+        Raises:
+            NotReadyError: one did not.
+        """
+        for node in list(self.mesh.nodes.values()):
+            await asyncio.to_thread(node.wait_ready)
 
     async def read(self, at_seconds: float, last: Reading | None) -> Reading:
-        """Measure. A node whose agent is away for the moment keeps its last reading."""
+        """Measure, the clients before what they must have crossed."""
+        clients = await asyncio.to_thread(self._read_clients)
         before = {node.name: node for node in last.nodes} if last else {}
         nodes: list[NodeReading] = []
         findings = {str(finding) for finding in self.cluster.findings}
-        for name, node in self.mesh.nodes.items():
-            try:
-                reading, found = await asyncio.to_thread(_read_node, node)
-            except OSError:
-                nodes += [before[name]] if name in before else []
-                continue
+        for name, node in list(self.mesh.nodes.items()):
+            last_of_node = before.get(name, NodeReading(name))
+            reading, found = await asyncio.to_thread(_read_node, node, last_of_node)
             nodes.append(reading)
             findings.update(found)
-        clients = await asyncio.to_thread(self._read_clients)
         return Reading(at_seconds, tuple(clients), tuple(nodes), tuple(sorted(findings)))
+
+    def _delete_pod(self) -> None:
+        for pod in self.cluster.pods:
+            deployment = self.cast.deployment
+            if deployment is None or pod.namespace != deployment.namespace or pod.terminating:
+                continue
+            if pod.owner and pod.name.startswith(f"{deployment.name}-"):
+                self.cluster.delete_pod(pod.namespace, pod.name)
+                return
+
+    def _client_pods(self) -> list[ObjectName]:
+        return [
+            ObjectName(pod.namespace, pod.name)
+            for pod in self.cluster.pods
+            if CALLS_ANNOTATION in pod.template.annotations
+        ]
 
     def _read_clients(self) -> list[ClientReading]:
         clients = []
@@ -124,59 +163,58 @@ class DemoTown:
             service = pod.template.annotations.get(CALLS_ANNOTATION)
             if service is None:
                 continue
+            protocol = self.cast.protocols.get(
+                ObjectName(pod.namespace, service), Spoken("tcp", is_http=False)
+            )
             logs = self.cluster.log_directory / f"{pod.namespace}_{pod.name}"
             lines: list[str] = []
             for log in sorted(logs.glob("*.log")):
                 lines += log.read_text(errors="replace").splitlines()
-            clients.append(read_client(pod.name, pod.node_name, service, lines))
+            clients.append(read_client(pod.name, pod.node_name, service, protocol, lines))
         return sorted(clients, key=lambda client: client.pod)
 
-    async def _await_capture(self, pod: Pod) -> None:
-        """Hold a pod's containers back until its node's maps have it, within limits."""
-        node = self.mesh.nodes.get(pod.node_name)
+    async def _mesh_node(self, name: str) -> MeshNode:
+        """The agent and Envoy of a node; of one that was added to the manifests, started now."""
+        async with self._joining:
+            if name not in self.mesh.nodes:
+                node = self.mesh.add(self._rig.nodes[name])
+                await asyncio.to_thread(node.start_agent)
+                await asyncio.to_thread(node.start_envoy)
+                await asyncio.to_thread(node.wait_ready)
+            return self.mesh.nodes[name]
+
+    async def _settle(self) -> bool:
         with suppress(TimeoutError):
-            async with asyncio.timeout(_CAPTURE_SECONDS):
-                while node is not None:
-                    with suppress(OSError):
-                        status = await asyncio.to_thread(node.status)
-                        if pod.cgroup_id in status.captured_cgroup_ids:
-                            return
-                    await asyncio.sleep(_POLL_SECONDS)
+            async with asyncio.timeout(_PODS_READY_SECONDS):
+                await self.cluster.wait_settled()
+                return True
+        return False
 
-    def _edit(self, change: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
-        for path in self._sources:
-            mine = self._folder / path.name
-            self._write(path.name, [change(document) for document in _read(mine)])
-
-    def _write(self, name: str, documents: Sequence[Mapping[str, Any]]) -> None:
-        text = yaml.safe_dump_all(documents)
-        path = self._folder / name
-        if path.exists() and path.read_text() == text:
+    async def _await_capture(self, pod: Pod) -> None:
+        """Hold back the containers of a pod of the mesh until its node's maps have it."""
+        labels = next((one.template.labels for one in self.cluster.pods if one.uid == pod.uid), {})
+        if not asks_for_mesh(labels, self._manifests.namespace_labels(pod.namespace)):
             return
-        temporary = self._folder / f".{name}"
-        temporary.write_text(text)
-        temporary.replace(path)
+        node = await self._mesh_node(pod.node_name)
+        while True:
+            with suppress(OSError):
+                status = await asyncio.to_thread(node.status)
+                if pod.cgroup_id in status.captured_cgroup_ids:
+                    return
+            await asyncio.sleep(_POLL_SECONDS)
 
 
-def _read_node(node: MeshNode) -> tuple[NodeReading, set[str]]:
-    status = node.status()
-    reading = read_node(
-        status.node, status.acceleration, status.verdicts, node.envoy_stats(_ENVOY_PATTERN)
-    )
-    return reading, {f"{one.code} {one.subject}: {one.message}" for one in status.findings}
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [one for one in yaml.safe_load_all(path.read_text()) if isinstance(one, dict)]
-
-
-def _is_pod_owner(document: Mapping[str, Any]) -> bool:
-    return document.get("kind") in ("Pod", "Deployment")
-
-
-def _is_client(document: Mapping[str, Any]) -> bool:
-    annotations = document.get("metadata", {}).get("annotations", {})
-    return CALLS_ANNOTATION in (annotations or {})
+def _read_node(node: MeshNode, last: NodeReading) -> tuple[NodeReading, set[str]]:
+    kernel, findings, agent_answers = last.kernel, set[str](), False
+    envoy = last.envoy
+    with suppress(OSError):
+        status = node.status()
+        kernel = read_kernel(status.acceleration, status.verdicts)
+        findings = {f"{one.code} {one.subject}: {one.message}" for one in status.findings}
+        agent_answers = True
+    with suppress(OSError):
+        envoy = read_envoy(node.envoy_stats(ENVOY_COUNTERS))
+    return NodeReading(last.name, envoy, kernel, agent_answers), findings
 
 
 def _acceleration_text(acceleration: str, reason: str) -> str:
@@ -184,7 +222,7 @@ def _acceleration_text(acceleration: str, reason: str) -> str:
         return "acceleration is on: every case of the self-test passed on this kernel"
     if acceleration == "on-request":
         return (
-            f"acceleration on request, for this kernel's {reason}; "
-            "the demo's pods ask for it by annotation"
+            "acceleration is on request, and the demo's pods request it by annotation; "
+            f"what this kernel's self-test found: {reason}"
         )
-    return f"acceleration is off, traffic goes by TCP: {reason}"
+    return f"acceleration is off, all traffic goes by TCP: {reason}"

@@ -1,4 +1,4 @@
-"""The live view and the summary, from values to renderables; pure."""
+"""The live view, from values to renderables; pure."""
 
 from __future__ import annotations
 
@@ -9,30 +9,125 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from culvert.embedded.demo.readings import ClientReading, NodeReading, Reading, shortcomings
+from culvert.embedded.demo.readings import ClientReading, NodeReading, Reading
+from culvert.embedded.demo.scenario import Event
 
 _BAR_CELLS = 20
+_FINDINGS_SHOWN = 2
 
 
-def live(reading: Reading, events: Sequence[str], duration_seconds: float) -> RenderableType:
+def live(reading: Reading, events: Sequence[Event], duration_seconds: float) -> RenderableType:
     """Everything on one screen of 100 columns and 35 lines."""
     left = max(0.0, duration_seconds - reading.at_seconds)
-    title = f"Culvert demo  {reading.at_seconds:4.0f} s, {left:.0f} s to go"
-    failed = Text(f"{reading.failures} failed", style="red" if reading.failures else "green")
-    total = Text.assemble(f"{reading.requests:,} requests answered, ", failed)
+    title = f"[bold]Culvert demo[/]  {reading.at_seconds:.0f} s, {left:.0f} s to go"
     return Panel(
         Group(
             clients_table(reading.clients),
             _side_by_side([node_panel(node) for node in reading.nodes]),
-            total,
-            *(
-                Text(f"! {finding}", style="yellow", overflow="ellipsis", no_wrap=True)
-                for finding in reading.findings[:2]
-            ),
-            Text("\n".join(events[-6:]), style="cyan"),
+            Text.assemble(f" {reading.requests:,} requests answered, ", _failed(reading.failures)),
+            *(event_line(event) for event in events),
+            *(_finding_line(finding) for finding in reading.findings[:_FINDINGS_SHOWN]),
         ),
         title=title,
+        border_style="dim",
     )
+
+
+def clients_table(clients: Sequence[ClientReading]) -> Table:
+    """Who talks to whom."""
+    table = Table(box=None, expand=True, padding=(0, 1), header_style="dim")
+    table.add_column("client → service", no_wrap=True, min_width=31)
+    for heading in ("req/s", "p50 ms", "p99 ms", "failed"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=6)
+    table.add_column("answered by", ratio=1, no_wrap=True, overflow="ellipsis")
+    for client in clients:
+        table.add_row(
+            Text.assemble(
+                f"{client.pod} → {client.service} ",
+                (f"{client.protocol.name}, {client.node}", "dim"),
+            ),
+            f"{client.per_second:,}",
+            _milliseconds(client.p50_ms),
+            _milliseconds(client.p99_ms),
+            Text(str(client.failures), style=_style(client.failures)),
+            answered_by(client.answers),
+        )
+    return table
+
+
+def answered_by(pods: Sequence[str]) -> str:
+    """Pods, the name of a Deployment written once: ``web: 7dqnz 98crq``."""
+    groups: dict[str, list[str]] = {}
+    for pod in pods:
+        parts = pod.split("-")
+        owner = "-".join(parts[:-2]) if len(parts) > 2 else ""
+        groups.setdefault(owner, []).append(parts[-1] if owner else pod)
+    return ", ".join(
+        f"{owner}: {' '.join(names)}" if owner else " ".join(names)
+        for owner, names in groups.items()
+    )
+
+
+def node_panel(node: NodeReading) -> Panel:
+    """One node: what crossed Envoy, and by which path bytes moved."""
+    kernel, envoy = node.kernel, node.envoy
+    facts = Table.grid(padding=(0, 1))
+    facts.add_column(style="dim")
+    facts.add_column(no_wrap=True, overflow="ellipsis")
+    facts.add_row("Envoy", f"{envoy.requests:,} requests, {envoy.tcp_connections:,} TCP conns")
+    facts.add_row("captured", f"{kernel.captured:,} connections")
+    facts.add_row("sockmap", f"{kernel.sockmap_sends:,} sends, {bytes_text(kernel.sockmap_bytes)}")
+    facts.add_row("TCP here", f"{kernel.tcp_sends:,} sends, {bytes_text(kernel.tcp_bytes)}")
+    facts.add_row("TCP away", f"{bytes_text(node.other_bytes)} with other nodes")
+    top = sorted(kernel.tcp_reasons.items(), key=lambda one: -one[1])[:2]
+    reasons = ", ".join(f"{reason.replace('_', ' ')} {count:,}" for reason, count in top)
+    facts.add_row("why TCP", reasons or ("peer on another node" if node.other_bytes else "-"))
+    filled = round(node.sockmap_share * _BAR_CELLS)
+    bar = Text("█" * filled, style="green") + Text("░" * (_BAR_CELLS - filled), style="dim")
+    facts.add_row("bytes", bar + Text(f" {node.sockmap_share:.0%} by sockmap"))
+    state = f"acceleration {kernel.acceleration}"
+    if not node.agent_answers:
+        state = "[yellow]agent away[/]"
+    return Panel(facts, title=f"[bold]{node.name}[/] {state}", border_style="dim")
+
+
+def event_line(event: Event) -> Text:
+    """A change, and what clients saw from then to the next one."""
+    return Text.assemble(
+        (f"{event.at_seconds:4.0f} s  ", "dim"),
+        ("✓ " if event.done else "… ", "green" if event.done else "yellow"),
+        f"{event.text}: ",
+        effect(event),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+
+
+def effect(event: Event) -> Text:
+    """What clients saw since a change."""
+    return Text.assemble(f"{event.requests:,} answered, ", _failed(event.failures))
+
+
+def plain_line(reading: Reading) -> str:
+    """One moment as one line, for logs."""
+    rate = sum(client.per_second for client in reading.clients)
+    nodes = "; ".join(
+        f"{node.name}: Envoy {node.envoy.requests:,} requests "
+        f"{node.envoy.tcp_connections:,} TCP, sockmap {node.kernel.sockmap_sends:,} sends "
+        f"{node.sockmap_share:.0%} of bytes"
+        for node in reading.nodes
+    )
+    return f"{reading.at_seconds:5.1f} s  {rate:,} req/s, {reading.failures} failed; {nodes}"
+
+
+def bytes_text(count: int) -> str:
+    """A number of bytes in the unit that suits it."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"
 
 
 def _side_by_side(panels: Sequence[Panel]) -> Table:
@@ -43,108 +138,17 @@ def _side_by_side(panels: Sequence[Panel]) -> Table:
     return grid
 
 
-def clients_table(clients: Sequence[ClientReading]) -> Table:
-    """Who talks to whom."""
-    table = Table(box=None, expand=True, padding=(0, 1))
-    for heading in ("client", "service"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("req/s", "p50 ms", "p99 ms", "failed"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("answered by", overflow="fold")
-    for client in clients:
-        table.add_row(
-            f"{client.pod} ({client.node})",
-            f"→ {client.service}",
-            f"{client.per_second:,}",
-            _milliseconds(client.p50_ms),
-            _milliseconds(client.p99_ms),
-            Text(str(client.failures), style="red" if client.failures else "green"),
-            " ".join(short_name(pod) for pod in client.answers),
-        )
-    return table
+def _finding_line(finding: str) -> Text:
+    return Text(f"    ! {finding}", style="yellow", overflow="ellipsis", no_wrap=True)
 
 
-def short_name(pod: str) -> str:
-    """A Deployment's pod without the hash of its template: ``web-7dqnz``."""
-    parts = pod.split("-")
-    return f"{'-'.join(parts[:-2])}-{parts[-1]}" if len(parts) > 2 else pod
+def _failed(count: int) -> Text:
+    return Text(f"{count:,} failed", style=_style(count))
 
 
-def node_panel(node: NodeReading) -> Panel:
-    """One node: what crossed Envoy, and by which path bytes moved."""
-    facts = Table.grid(padding=(0, 1))
-    facts.add_row("Envoy", f"{node.envoy_requests:,} requests, {node.envoy_tcp_connections} TCP")
-    facts.add_row("captured", f"{node.captured:,} connections")
-    facts.add_row("sockmap", f"{node.sockmap_sends:,} sends, {_bytes(node.sockmap_bytes)}")
-    facts.add_row("TCP", f"{node.tcp_sends:,} sends, {_bytes(node.tcp_bytes)}")
-    filled = round(node.sockmap_share * _BAR_CELLS)
-    bar = Text("█" * filled, style="green") + Text("░" * (_BAR_CELLS - filled), style="dim")
-    facts.add_row("bytes", bar + Text(f" {node.sockmap_share:.0%} sockmap"))
-    top = sorted(node.tcp_reasons.items(), key=lambda one: -one[1])[:2]
-    facts.add_row("why TCP", ", ".join(f"{reason} {count:,}" for reason, count in top) or "-")
-    return Panel(facts, title=f"{node.name}, acceleration {node.acceleration}")
-
-
-def plain_line(reading: Reading) -> str:
-    """One moment as one line, for logs."""
-    rate = sum(client.per_second for client in reading.clients)
-    nodes = "; ".join(
-        f"{node.name}: {node.envoy_requests + node.envoy_tcp_connections:,} through Envoy, "
-        f"{node.sockmap_share:.0%} of bytes by sockmap"
-        for node in reading.nodes
-    )
-    return f"{reading.at_seconds:5.1f} s  {rate:,} req/s, {reading.failures} failed; {nodes}"
-
-
-def summary(reading: Reading) -> RenderableType:
-    """How it ended."""
-    table = Table(title="What the demo showed", expand=False)
-    table.add_column("client")
-    table.add_column("service")
-    table.add_column("answered", justify="right")
-    table.add_column("failed", justify="right")
-    for client in reading.clients:
-        table.add_row(client.pod, client.service, f"{client.requests:,}", str(client.failures))
-    nodes = Table(expand=False)
-    for heading in (
-        "node",
-        "Envoy requests",
-        "Envoy TCP",
-        "sockmap sends",
-        "sockmap bytes",
-        "share of bytes",
-    ):
-        nodes.add_column(heading, justify="left" if heading == "node" else "right")
-    for node in reading.nodes:
-        nodes.add_row(
-            node.name,
-            f"{node.envoy_requests:,}",
-            f"{node.envoy_tcp_connections:,}",
-            f"{node.sockmap_sends:,}",
-            _bytes(node.sockmap_bytes),
-            f"{node.sockmap_share:.1%}",
-        )
-    missing = shortcomings(reading)
-    verdict = (
-        Text("\n".join(f"✗ {one}" for one in missing), style="red")
-        if missing
-        else Text(
-            f"✓ {reading.requests:,} requests through every change, 0 failed; all crossed Envoy, "
-            "and both nodes moved bytes socket to socket",
-            style="green",
-        )
-    )
-    return Group(table, nodes, verdict)
+def _style(failures: int) -> str:
+    return "bold red" if failures else "green"
 
 
 def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.2f} GiB"
