@@ -37,14 +37,14 @@ def prove_ways(scene: Scene, server: str) -> dict[str, Counted]:
     counted = {}
     for variant in scene.variants:
         counted[variant] = _count(scene, variant, server)
-        problem = _problem(variant, counted[variant])
+        problem = way_problem(variant, counted[variant])
         if problem:
             raise WrongWayError(f"variant {variant}, {server}: {problem}: {counted[variant]}")
     return counted
 
 
-def _problem(variant: str, counted: Counted) -> str:
-    """What is wrong, or nothing."""
+def way_problem(variant: str, counted: Counted) -> str:
+    """What is wrong with the way that ``counted`` shows, or nothing."""
     redirected = counted.kernel["send_redirected"]
     by_tcp = sum(n for name, n in counted.kernel.items() if name.startswith("send_tcp_"))
     if variant in "ab":
