@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,8 @@ int main(int count, char **argument)
 		fprintf(stderr, "usage: %s <port>\n", argument[0]);
 		return 2;
 	}
+	/* Clients that leave while they are answered. */
+	signal(SIGPIPE, SIG_IGN);
 	address.sin6_port = htons((unsigned short)atoi(argument[1]));
 	setrlimit(RLIMIT_NOFILE, &files);
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));

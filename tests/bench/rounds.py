@@ -43,7 +43,11 @@ def measure(
     samples = Samples()
     for number in range(rounds):
         for variant in turns(scene.variants, number):
-            for metric, value in _attempt(case, scene.routes[variant, case.server]).items():
+            try:
+                values = _attempt(case, scene.routes[variant, case.server])
+            except LoadError as error:
+                raise LoadError(f"{case.name}, variant {variant}: {error}") from error
+            for metric, value in values.items():
                 samples.add(variant, metric, value)
             on_progress()
     return samples
