@@ -32,7 +32,7 @@ def nothing_is_left() -> bool:
 
 def test_demo_shows_envoy_and_sockmap_on_both_nodes_and_fails_no_request() -> None:
     done = subprocess.run(
-        [*DEMO, "--seconds", "15", "-o", "json"], capture_output=True, timeout=120, check=False
+        [*DEMO, "--seconds", "12", "-o", "json"], capture_output=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
     document = json.loads(done.stdout)
@@ -50,14 +50,31 @@ def test_demo_shows_envoy_and_sockmap_on_both_nodes_and_fails_no_request() -> No
     assert nothing_is_left()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_demo_that_is_interrupted_leaves_nothing(number: signal.Signals) -> None:
+def start_demo(until: bytes) -> subprocess.Popen[bytes]:
+    """A demo that has just printed a line with these words."""
     demo = subprocess.Popen([*DEMO, "--plain"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert demo.stdout is not None
     for line in demo.stdout:
-        if b"client pods send" in line:
+        if until in line:
             break
-    demo.send_signal(number)
+    return demo
+
+
+@pytest.mark.parametrize(
+    ("number", "times", "moment"),
+    [
+        pytest.param(signal.SIGINT, 1, b"scaled", id="ctrl-c-under-load"),
+        pytest.param(signal.SIGINT, 3, b"2 nodes", id="impatient-ctrl-c-while-starting"),
+        pytest.param(signal.SIGTERM, 1, b"2 nodes", id="sigterm-while-starting"),
+    ],
+)
+def test_demo_that_is_interrupted_leaves_nothing(
+    number: signal.Signals, times: int, moment: bytes
+) -> None:
+    demo = start_demo(moment)
+    for _ in range(times):
+        demo.send_signal(number)
+        time.sleep(0.3)
     out, _ = demo.communicate(timeout=60)
     assert demo.returncode != 0
     assert b"Traceback" not in out, out.decode()
@@ -86,15 +103,9 @@ def test_kept_demo_goes_on_until_it_is_taken_down() -> None:
 
 
 def test_killed_demo_is_swept_by_down() -> None:
-    demo = subprocess.Popen([*DEMO, "--plain"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert demo.stdout is not None
-    for line in demo.stdout:
-        if b"node-b: BPF" in line:
-            break
+    demo = start_demo(b"BPF compiled and attached")
     demo.kill()
-    demo.wait()
-    demo.stdout.close()
-    time.sleep(0.2)
+    demo.communicate()
     subprocess.run([*DEMO, "--down"], check=True, capture_output=True, timeout=60)
     assert nothing_is_left()
 

@@ -20,6 +20,7 @@ from culvert.embedded.mesh_node import NotReadyError
 from culvert.rig.state import RUN_DIRECTORY
 
 EXIT_MACHINE = 3
+_LOG_COLUMNS = 100
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "shop"
 
 
@@ -48,6 +49,8 @@ def demo(
     sockhash; 3 when this machine cannot run it.
     """
     console = Console(stderr=output is Output.JSON)
+    if not console.is_terminal:
+        console = Console(stderr=output is Output.JSON, width=_LOG_COLUMNS)
     if down:
         for line in take_down() or ["no demo is up, and none left anything"]:
             console.print(line, highlight=False)
@@ -86,6 +89,7 @@ def demo(
         console.print(
             "Look closer: [bold]culvert demo --keep[/] leaves it up, then [bold]culvert status[/]; "
             "docs/demo.md says what to try.",
+            soft_wrap=True,
         )
     if shortcomings(reading):
         raise typer.Exit(1)

@@ -21,6 +21,7 @@ RIG_ID = "demo"
 _READ_SECONDS = 0.5
 _STEP_SECONDS = 30.0
 _AFTER_LAST_STEP_SECONDS = 2.0
+_ECHO_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class _Run:
         self._after = after
         self._steps = list(scenario(town.cast))
         self._events: list[Event] = []
+        self._change: asyncio.Task[None] | None = None
         self._reading = Reading(0.0, (), (), ())
 
     async def play(self) -> Reading:
@@ -107,8 +109,11 @@ class _Run:
         story = asyncio.create_task(self._story())
         try:
             await asyncio.wait({cluster, story}, return_when=asyncio.FIRST_COMPLETED)
+            if story.done() and story.exception() is not None:
+                # That may be the echo of a cluster that is just ending: its own error says more.
+                await asyncio.wait({cluster}, timeout=_ECHO_SECONDS)
             if cluster.done() and (error := cluster.exception()) is not None:
-                raise _first(error)
+                raise _first(error) from None
             await story
             return self._reading
         finally:
@@ -133,34 +138,41 @@ class _Run:
     async def _changes(self) -> None:
         """Take each step in its time, measuring all along."""
         start = monotonic()
-        seconds = self._options.seconds
-        end = seconds
-        change: asyncio.Task[None] | None = None
-        while (elapsed := monotonic() - start) < end or change is not None or self._steps:
-            if change is None and self._steps and elapsed >= self._steps[0].share * seconds:
-                change = self._begin(self._steps.pop(0), elapsed)
-            await asyncio.sleep(_READ_SECONDS)
-            elapsed = monotonic() - start
-            if change is not None and change.done():
-                change.result()
-                change = None
-                self._events[-1] = replace(self._events[-1], done=True)
-                end = max(seconds, elapsed + _AFTER_LAST_STEP_SECONDS)
-            self._reading = await self._town.read(elapsed, self._reading)
-            if self._events:
-                self._events[-1] = self._events[-1].seen(self._reading)
-            self._audience.measured(self._reading, self._events, end)
+        end = self._options.seconds
+        try:
+            while (elapsed := monotonic() - start) < end or self._change or self._steps:
+                self._begin_due(elapsed)
+                await asyncio.sleep(_READ_SECONDS)
+                elapsed = monotonic() - start
+                if self._change is not None and self._change.done():
+                    self._change.result()
+                    self._change = None
+                    self._events[-1] = replace(self._events[-1], done=True)
+                    end = max(end, elapsed + _AFTER_LAST_STEP_SECONDS)
+                self._reading = await self._town.read(elapsed, self._reading)
+                if self._events:
+                    self._events[-1] = self._events[-1].seen(self._reading)
+                self._audience.measured(self._reading, self._events, end)
+        finally:
+            if self._change is not None:
+                self._change.cancel()
+                await asyncio.gather(self._change, return_exceptions=True)
         if self._events:
             self._audience.event(self._events[-1], over=True)
 
-    def _begin(self, step: Step, elapsed_seconds: float) -> asyncio.Task[None]:
+    def _begin_due(self, elapsed_seconds: float) -> None:
+        """Begin the next step, if its time has come and the one before is done."""
+        share = elapsed_seconds / self._options.seconds
+        if self._change is not None or not self._steps or share < self._steps[0].share:
+            return
         if self._events:
             self._audience.event(self._events[-1], over=True)
+        step = self._steps.pop(0)
         self._events.append(began(step, elapsed_seconds, self._reading))
         self._audience.event(self._events[-1], over=False)
-        return asyncio.create_task(self._change(step))
+        self._change = asyncio.create_task(self._take(step))
 
-    async def _change(self, step: Step) -> None:
+    async def _take(self, step: Step) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(_STEP_SECONDS):
                 await self._town.act(step.action)

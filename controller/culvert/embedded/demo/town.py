@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -214,6 +215,9 @@ def _read_node(node: MeshNode, last: NodeReading) -> tuple[NodeReading, set[str]
         agent_answers = True
     with suppress(OSError):
         envoy = read_envoy(node.envoy_stats(ENVOY_COUNTERS))
+    if not agent_answers:
+        # Two counts of the same bytes are compared: they have to be of one time.
+        envoy = replace(envoy, moved_bytes=last.envoy.moved_bytes)
     return NodeReading(last.name, envoy, kernel, agent_answers), findings
 
 
