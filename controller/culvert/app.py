@@ -257,10 +257,13 @@ class Agent:
         published = self._xds.publish(desired.resources)
         await self._let_proxy_settle(published)
         full += await self._write(plan.after_proxy)
-        self._map_findings = full_map_findings(full)
         self._have = want
         if full:
+            # What was removed after the first try may have made room.
             self._have = await self._in_kernel_thread(self._maps.read)
+            full = await self._write(diff(self._have, want))
+            self._have = await self._in_kernel_thread(self._maps.read)
+        self._map_findings = full_map_findings(full)
         if not self._attached:
             await self._in_kernel_thread(partial(self._attach, config, capture=True))
             self._attached = True
