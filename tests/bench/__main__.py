@@ -101,7 +101,7 @@ def _measure_rows(
     rows = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        task = progress.add_task("", total=len(cases) * rounds)
+        task = progress.add_task("", total=len(cases) * rounds * len(scene.variants))
         for case in cases:
             progress.update(task, description=case.name)
             samples = measure(scene, case, rounds, on_progress=lambda: progress.advance(task))
