@@ -30,7 +30,10 @@ _CLONE_NEWNET = 0x40000000
 _SO_NETNS_COOKIE = 71
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP_RUNNING = 0x41
+_SO_ZEROCOPY = 60
+_MSG_ZEROCOPY = 0x4000000
 _TIMEOUT_SECONDS = 5.0
+_COMPLETION_MILLISECONDS = 500
 SMALL_BYTES = 512
 
 
@@ -236,6 +239,31 @@ def _interrupted_read(harness: Harness) -> str:
     return "goes on after a signal"
 
 
+def _waitall(harness: Harness) -> str:
+    client, server = harness.pair()
+    server.settimeout(None)
+    client.sendall(bytes(SMALL_BYTES))
+    later = threading.Timer(0.1, client.sendall, (bytes(SMALL_BYTES),))
+    later.start()
+    try:
+        got = len(server.recv(2 * SMALL_BYTES, socket.MSG_WAITALL))
+    finally:
+        later.join()
+    _expect(got == 2 * SMALL_BYTES, f"MSG_WAITALL returned {got} of {2 * SMALL_BYTES} bytes")
+    return "waits for all"
+
+
+def _zerocopy(harness: Harness) -> str:
+    client, server = harness.pair()
+    client.setsockopt(socket.SOL_SOCKET, _SO_ZEROCOPY, 1)
+    client.send(bytes(SMALL_BYTES), _MSG_ZEROCOPY)
+    _read_exactly(server, SMALL_BYTES)
+    poller = select.poll()
+    poller.register(client, 0)  # errors are always reported, and a completion is one
+    _expect(bool(poller.poll(_COMPLETION_MILLISECONDS)), "a MSG_ZEROCOPY send never completes")
+    return "completes"
+
+
 CASES: tuple[tuple[str, Callable[[Harness], str]], ...] = (
     ("redirects", _redirects),
     ("ordering", _ordering),
@@ -245,12 +273,16 @@ CASES: tuple[tuple[str, Callable[[Harness], str]], ...] = (
     ("fionread-redirected", _fionread_redirected),
     ("fionread-tcp", _fionread_tcp),
     ("interrupted-read", _interrupted_read),
+    ("waitall", _waitall),
+    ("zerocopy", _zerocopy),
 )
 
-ONLY_ON_REQUEST = frozenset({"fionread-redirected", "fionread-tcp", "interrupted-read"})
-"""Cases whose failure harms only some applications: those that ask FIONREAD, or that read on
-blocking sockets and handle signals. Acceleration stays available to pods that ask for it, and is
-off for the others."""
+ONLY_ON_REQUEST = frozenset(
+    {"fionread-redirected", "fionread-tcp", "interrupted-read", "waitall", "zerocopy"}
+)
+"""Cases whose failure harms only some applications: those that ask FIONREAD, that read on blocking
+sockets and handle signals, that rely on MSG_WAITALL, or that send with MSG_ZEROCOPY. Acceleration
+stays available to pods that ask for it, and is off for the others."""
 
 
 def run_cases(maps_directory: Path, budget_bytes: int, max_redirect_bytes: int) -> list[CaseResult]:
