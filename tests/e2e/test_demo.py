@@ -16,6 +16,7 @@ from culvert.rig import leftovers
 
 pytestmark = pytest.mark.kernel
 
+EXAMPLES = Path(__file__).parents[2] / "examples" / "shop"
 DEMO = (sys.executable, "-m", "culvert", "demo")
 
 
@@ -117,3 +118,33 @@ def test_missing_folder_is_one_clear_line(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert b"is no folder" in done.stdout
     assert b"Traceback" not in done.stdout + done.stderr
+
+
+def test_demo_with_failing_requests_says_so_and_exits_1(tmp_path: Path) -> None:
+    for path in EXAMPLES.iterdir():
+        text = path.read_text().replace("/bytes/1024", "/status/503")
+        (tmp_path / path.name).write_text(text)
+    done = subprocess.run(
+        [*DEMO, "--folder", str(tmp_path), "--seconds", "5", "-o", "json"],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    shortcomings = json.loads(done.stdout)["shortcomings"]
+    assert any("shopper-a" in one and "503" in one for one in shortcomings)
+    assert nothing_is_left()
+
+
+def test_machine_without_bpffs_is_told_in_one_line() -> None:
+    hide = 'umount -l /sys/fs/bpf && mount -t tmpfs none /sys/fs/bpf && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", hide, "sh", *DEMO, "--plain"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert b"mount -t bpf" in done.stdout
+    assert b"Traceback" not in done.stdout + done.stderr
+    assert nothing_is_left()

@@ -115,3 +115,9 @@ def test_idle_sockhash_is_named_unless_acceleration_is_off() -> None:
     ]
     off = replace(kernel, acceleration="off")
     assert shortcomings(reading(node=replace(NODE, kernel=off))) == []
+
+
+def test_town_without_clients_is_named() -> None:
+    assert shortcomings(Reading(1.0, (), (NODE,), ())) == [
+        "no pod is a client: annotate one with demo.example/calls: <Service>"
+    ]

@@ -17,6 +17,7 @@ from culvert.embedded.demo.run import RIG_ID, DemoOptions, run_demo
 from culvert.embedded.demo.screen import Screen
 from culvert.embedded.demo.working_copy import manifests_of
 from culvert.embedded.mesh_node import NotReadyError
+from culvert.rig.cgroup import NoCgroup2Error, find_mount
 from culvert.rig.state import RUN_DIRECTORY
 
 EXIT_MACHINE = 3
@@ -34,7 +35,11 @@ class Output(StrEnum):
 def demo(
     *,
     folder: Annotated[
-        Path, typer.Option(help="Kubernetes YAML to realise; it is copied, never changed.")
+        Path,
+        typer.Option(
+            help="Kubernetes YAML to realise; it is copied, never changed.",
+            show_default="examples/shop",
+        ),
     ] = EXAMPLES,
     seconds: Annotated[float, typer.Option(min=5, help="Length after start-up.")] = 40.0,
     keep: Annotated[bool, typer.Option(help="Leave everything up after the summary.")] = False,
@@ -45,20 +50,21 @@ def demo(
 ) -> None:
     """Run a mesh of two nodes on this machine under load, change it live, and say how it went.
 
-    Exit status 0 when no request failed and both nodes showed traffic through Envoy and the
-    sockhash; 3 when this machine cannot run it.
+    Exit status 0 when no request failed and every node showed traffic
+    through Envoy and the sockhash; 1 when not; 3 when this machine cannot run it.
     """
     console = Console(stderr=output is Output.JSON)
     if not console.is_terminal:
         console = Console(stderr=output is Output.JSON, width=_LOG_COLUMNS)
-    if down:
-        for line in take_down() or ["no demo is up, and none left anything"]:
-            console.print(line, highlight=False)
-        return
-    problem = _problem(folder)
+    problem = _problem(folder, down=down)
     if problem:
         console.print(f"[red]✗[/] {problem}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_MACHINE)
+    if down:
+        for line in take_down() or ["no demo is up, and none left anything"]:
+            console.print(line, highlight=False, soft_wrap=True)
+        return
+    take_down()
     plain = plain or not console.is_terminal or output is Output.JSON
     if keep and ready_fd < 0:
         arguments = ["--keep", "--folder", str(folder), "--seconds", str(seconds)]
@@ -82,7 +88,15 @@ def demo(
     except KeyboardInterrupt:
         console.print("stopped; everything was taken down")
         raise typer.Exit(130) from None
-    except (NotReadyError, RuntimeError, OSError) as error:
+    except NotReadyError as error:
+        remedy = "make setup installs what is missing; docs/troubleshoot.md says more"
+        console.print(f"[red]✗[/] {error}; {remedy}", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_MACHINE) from None
+    except PermissionError as error:
+        remedy = "it takes CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_BPF; a container: --privileged"
+        console.print(f"[red]✗[/] {error}: {remedy}", highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_MACHINE) from None
+    except (RuntimeError, OSError) as error:
         console.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_MACHINE) from None
     if output is Output.TABLE:
@@ -105,10 +119,16 @@ def _json(reading: Reading) -> str:
     return msgspec.json.encode(document).decode()
 
 
-def _problem(folder: Path) -> str:
-    """Why no demo can start here; empty when one can."""
+def _problem(folder: Path, *, down: bool) -> str:
+    """Why no demo can start, or be taken down, here; empty when it can."""
     if os.geteuid() != 0:
         return "the demo makes network namespaces and loads BPF programs: run it as root"
+    try:
+        find_mount()
+    except NoCgroup2Error as error:
+        return str(error)
+    if down:
+        return ""
     if not folder.is_dir():
         return f"{folder} is no folder: name one with --folder"
     if not manifests_of(folder):
@@ -116,5 +136,4 @@ def _problem(folder: Path) -> str:
     pid = owner()
     if pid is not None:
         return f"a demo is up already (process {pid}): end it with culvert demo --down"
-    take_down()
     return ""

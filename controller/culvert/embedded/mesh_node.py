@@ -185,4 +185,10 @@ class MeshNode:
 
 def _last_line(path: Path) -> str:
     lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-    return lines[-1][:500] if lines else "no output"
+    if not lines:
+        return "no output"
+    try:
+        entry = json.loads(lines[-1])
+        return str(entry.get("reason", entry["event"]))
+    except (ValueError, AttributeError, KeyError):
+        return lines[-1][:500]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from culvert.embedded.demo.cast import Spoken
+from culvert.embedded.demo.cast import CALLS_ANNOTATION, Spoken
 from culvert.status.document import VerdictCount
 
 ENVOY_COUNTERS = "downstream_rq_total|downstream_cx_total|cx_.x_bytes_total"
@@ -182,6 +182,8 @@ def shortcomings(reading: Reading) -> list[str]:
     Envoy is read after the clients, so it must have counted at least what they report.
     """
     found = []
+    if not reading.clients:
+        found.append(f"no pod is a client: annotate one with {CALLS_ANNOTATION}: <Service>")
     for client in reading.clients:
         if client.failures:
             reasons = ", ".join(f"{count}x {reason}" for reason, count in client.reasons.items())

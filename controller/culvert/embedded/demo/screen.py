@@ -29,6 +29,7 @@ class Screen:
         self._live = Live(console=console, transient=True, auto_refresh=False)
         self._status = Status("", console=console)
         self._next_line_seconds = 0.0
+        self._findings: frozenset[str] = frozenset()
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +75,13 @@ class Screen:
             if not self._live.is_started:
                 self._live.start()
             self._live.update(live(reading, events, duration_seconds), refresh=True)
-        elif reading.at_seconds >= self._next_line_seconds:
+            return
+        for finding in reading.findings:
+            if finding not in self._findings:
+                line = Text.assemble(("! ", "yellow"), finding)
+                self._console.print(line, highlight=False, soft_wrap=True)
+        self._findings = frozenset(reading.findings)
+        if reading.at_seconds >= self._next_line_seconds:
             self._next_line_seconds = reading.at_seconds + _PLAIN_EVERY_SECONDS
             self._console.print(plain_line(reading), highlight=False, soft_wrap=True)
 
