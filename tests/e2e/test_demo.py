@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -10,21 +11,22 @@ from pathlib import Path
 
 import pytest
 from culvert.embedded.demo.background import owner, take_down
-from culvert.embedded.demo.run import RIG_ID
 from culvert.embedded.mesh_node import BPFFS
 from culvert.rig import leftovers
 
 pytestmark = pytest.mark.kernel
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "shop"
-DEMO = (sys.executable, "-m", "culvert", "demo")
+# Not the id that a demo has by itself: one that somebody left up goes on.
+RIG_ID = f"t{secrets.token_hex(4)}"
+DEMO = (sys.executable, "-m", "culvert", "demo", "--rig", RIG_ID)
 
 
 @pytest.fixture(autouse=True)
 def no_demo_stays() -> Iterator[None]:
-    take_down()
+    take_down(RIG_ID)
     yield
-    take_down()
+    take_down(RIG_ID)
 
 
 def nothing_is_left() -> bool:
@@ -97,7 +99,7 @@ def test_kept_demo_tells_of_failed_requests_and_goes_on_until_it_is_taken_down(
     assert kept.returncode == 1, kept.stderr.decode()
     shortcomings = json.loads(kept.stdout)["shortcomings"]
     assert any("shopper-a" in one and "503" in one for one in shortcomings)
-    assert owner() is not None
+    assert owner(RIG_ID) is not None
     second = subprocess.run([*DEMO, "--plain"], capture_output=True, timeout=30, check=False)
     assert second.returncode == 3
     assert b"a demo is up already" in second.stdout
@@ -106,7 +108,7 @@ def test_kept_demo_tells_of_failed_requests_and_goes_on_until_it_is_taken_down(
     )
     assert {one["node"] for one in json.loads(status.stdout)} >= {"node-a", "node-b"}
     subprocess.run([*DEMO, "--down"], check=True, capture_output=True, timeout=60)
-    assert owner() is None
+    assert owner(RIG_ID) is None
     assert nothing_is_left()
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from culvert.embedded.demo.background import let_go, owner, run_kept, take_down
 from culvert.embedded.demo.readings import Reading, shortcomings
-from culvert.embedded.demo.run import RIG_ID, DemoOptions, run_demo
+from culvert.embedded.demo.run import DEFAULT_RIG_ID, DemoOptions, run_demo
 from culvert.embedded.demo.screen import Screen
 from culvert.embedded.demo.working_copy import manifests_of
 from culvert.embedded.mesh_node import NotReadyError
@@ -46,6 +46,7 @@ def demo(
     down: Annotated[bool, typer.Option(help="End a demo that was kept, and clean up.")] = False,
     plain: Annotated[bool, typer.Option(help="Lines instead of a live view.")] = False,
     output: Annotated[Output, typer.Option("--output", "-o")] = Output.TABLE,
+    rig_id: Annotated[str, typer.Option("--rig", hidden=True)] = DEFAULT_RIG_ID,
     ready_fd: Annotated[int, typer.Option(hidden=True)] = -1,
 ) -> None:
     """Run a mesh of two nodes on this machine under load, change it live, and say how it went.
@@ -56,19 +57,20 @@ def demo(
     console = Console(stderr=output is Output.JSON)
     if not console.is_terminal:
         console = Console(stderr=output is Output.JSON, width=_LOG_COLUMNS)
-    problem = _problem(folder, down=down)
+    problem = _problem(folder, rig_id, down=down)
     if problem:
         console.print(f"[red]✗[/] {problem}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_MACHINE)
     if down:
-        for line in take_down() or ["no demo is up, and none left anything"]:
+        for line in take_down(rig_id) or ["no demo is up, and none left anything"]:
             console.print(line, highlight=False, soft_wrap=True)
         return
-    take_down()
+    take_down(rig_id)
     plain = plain or not console.is_terminal or output is Output.JSON
     if keep and ready_fd < 0:
         arguments = ["--keep", "--folder", str(folder), "--seconds", str(seconds)]
-        status = run_kept([*arguments, *(["--plain"] if plain else []), "-o", output.value])
+        arguments += ["--rig", rig_id, "-o", output.value, *(["--plain"] if plain else [])]
+        status = run_kept(arguments)
         if status in (0, 1):
             console.print(
                 "The demo goes on: [bold]culvert status[/] looks at it, "
@@ -80,11 +82,11 @@ def demo(
         if output is Output.JSON:
             typer.echo(_json(reading))
         if keep:
-            let_go(ready_fd, int(bool(shortcomings(reading))), RUN_DIRECTORY / RIG_ID / "demo.log")
+            let_go(ready_fd, int(bool(shortcomings(reading))), RUN_DIRECTORY / rig_id / "demo.log")
 
     try:
         with Screen(console, plain=plain) as screen:
-            reading = run_demo(DemoOptions(folder, seconds, keep), screen, after)
+            reading = run_demo(DemoOptions(folder, seconds, keep, rig_id), screen, after)
     except KeyboardInterrupt:
         console.print("stopped; everything was taken down")
         raise typer.Exit(130) from None
@@ -119,7 +121,7 @@ def _json(reading: Reading) -> str:
     return msgspec.json.encode(document).decode()
 
 
-def _problem(folder: Path, *, down: bool) -> str:
+def _problem(folder: Path, rig_id: str, *, down: bool) -> str:
     """Why no demo can start, or be taken down, here; empty when it can."""
     if os.geteuid() != 0:
         return "the demo makes network namespaces and loads BPF programs: run it as root"
@@ -133,7 +135,7 @@ def _problem(folder: Path, *, down: bool) -> str:
         return f"{folder} is no folder: name one with --folder"
     if not manifests_of(folder):
         return f"{folder} holds no manifest (.yaml, .yml, .json): name another with --folder"
-    pid = owner()
+    pid = owner(rig_id)
     if pid is not None:
         return f"a demo is up already (process {pid}): end it with culvert demo --down"
     return ""

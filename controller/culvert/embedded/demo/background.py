@@ -10,7 +10,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from culvert.embedded.demo.run import RIG_ID
 from culvert.embedded.mesh_node import BPFFS
 from culvert.redirect.removal import remove_data_path
 from culvert.rig import leftovers, sweep
@@ -20,27 +19,27 @@ _END_SECONDS = 30.0
 _POLL_SECONDS = 0.1
 
 
-def owner() -> int | None:
+def owner(rig_id: str) -> int | None:
     """Pid of the process that holds the demo up, if one does."""
-    state = read_state(RIG_ID)
+    state = read_state(rig_id)
     return state.owner_pid if state is not None and state.owner_alive() else None
 
 
-def take_down() -> list[str]:
+def take_down(rig_id: str) -> list[str]:
     """End the demo that is up and remove what any killed one left; says what was done."""
     done = []
-    pid = owner()
+    pid = owner(rig_id)
     if pid is not None:
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _END_SECONDS
-        while owner() is not None and time.monotonic() < deadline:
+        while owner(rig_id) is not None and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
-        if owner() is not None:
+        if owner(rig_id) is not None:
             os.kill(pid, signal.SIGKILL)
         done.append(f"ended the demo of process {pid}")
-    done += [f"removed {thing}" for thing in leftovers(RIG_ID)]
-    sweep(RIG_ID)
-    for pins in BPFFS.glob(f"culvert-{RIG_ID}-*"):
+    done += [f"removed {thing}" for thing in leftovers(rig_id)]
+    sweep(rig_id)
+    for pins in BPFFS.glob(f"culvert-{rig_id}-*"):
         done += [f"removed pin {pins.name}/{line}" for line in remove_data_path(pins)]
     return done
 

@@ -17,7 +17,7 @@ from culvert.embedded.demo.town import DemoTown
 from culvert.embedded.mesh_node import MeshOptions
 from culvert.rig import Rig
 
-RIG_ID = "demo"
+DEFAULT_RIG_ID = "demo"
 _READ_SECONDS = 0.5
 _STEP_SECONDS = 30.0
 _AFTER_LAST_STEP_SECONDS = 2.0
@@ -26,11 +26,15 @@ _ECHO_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """What to run for how long. ``keep`` leaves everything up after the summary."""
+    """What to run for how long. ``keep`` leaves everything up after the summary.
+
+    Demonstrations of different rig ids do not touch each other.
+    """
 
     folder: Path
     seconds: float
     keep: bool = False
+    rig_id: str = DEFAULT_RIG_ID
 
 
 class Audience(Protocol):
@@ -61,7 +65,7 @@ def run_demo(options: DemoOptions, audience: Audience, after: Callable[[Reading]
         OSError: the machine refused something (``FileExistsError``: a demo is up already).
         NotReadyError: an agent or Envoy did not come up.
     """
-    with Rig(rig_id=RIG_ID) as rig:
+    with Rig(rig_id=options.rig_id) as rig:
         town = DemoTown(rig, options.folder, MeshOptions())
         try:
             return asyncio.run(_Run(town, options, audience, after).play())
