@@ -19,7 +19,9 @@ setup: ## Install what is missing; the other targets do it by themselves
 demo: setup ## A mesh of two nodes on this machine, with real traffic
 	@$(BIN)/culvert demo $(ARGS)
 
+# First away with what a run that was killed left: it would be counted against this one.
 test: lint ## Lint, then every test but the long ones
+	@$(BIN)/python scripts/leftovers.py --remove
 	@status=0; $(BIN)/pytest -m "not long" $(PYTEST) || status=$$?; \
 	$(BIN)/python scripts/leftovers.py || status=1; exit $$status
 
