@@ -17,24 +17,31 @@ from tests.kernel.data_path import DataPath, Loaded, original_destination, run_i
 
 pytestmark = pytest.mark.kernel
 
+IPPROTO_MPTCP = 262
+
 MPTCP = """
-import json, socket, sys, threading
-address = (sys.argv[1], 0)
-listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
-listener.bind(address)
+import json, socket, sys
+address, listening, connecting = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+listener = socket.socket(family, socket.SOCK_STREAM, listening)
+listener.bind((address, 0))
 listener.listen()
-client = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+client = socket.socket(family, socket.SOCK_STREAM, connecting)
 client.connect(listener.getsockname())
 server = listener.accept()[0]
+client.settimeout(10)
+server.settimeout(10)
 got = 0
-for _ in range(100):
-    client.sendall(b"x" * 1000)
+for near, far in ((client, server), (server, client)) * 50:
+    near.sendall(b"x" * 1000)
     need = 1000
     while need:
-        part = len(server.recv(need))
+        part = len(far.recv(need))
         need -= part
         got += part
-print(json.dumps(got))
+client.close()
+ended = server.recv(1) == b""
+print(json.dumps([got, ended, server.getsockname()[0]]))
 """
 
 MPTCP_CONNECT = """
@@ -49,12 +56,31 @@ except OSError as error:
 """
 
 
-def test_mptcp_connection_works_and_is_never_enrolled(data_path: DataPath) -> None:
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+@pytest.mark.parametrize("listening", [IPPROTO_MPTCP, socket.IPPROTO_TCP], ids=["mptcp", "tcp"])
+def test_mptcp_client_works_and_is_never_enrolled(
+    data_path: DataPath, listening: int, ipv6: bool
+) -> None:
+    """Also where the server speaks plain TCP and the connection falls back to it."""
     pod = data_path.add_pod("pod")
+    own = pod.ipv6 if ipv6 else pod.ipv4
     data_path.accelerate()
-    assert run_in(pod, MPTCP, pod.ipv4) == 100_000
+    assert run_in(pod, MPTCP, own, listening, IPPROTO_MPTCP) == [100_000, True, own]
+    assert data_path.count(Verdict.ENROL_SKIP_MPTCP) == 1
     assert data_path.count(Verdict.ENROL_DONE) == 0
     assert data_path.count(Verdict.SEND_REDIRECTED) == 0
+
+
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_plain_client_of_an_mptcp_listener_is_accelerated(data_path: DataPath, ipv6: bool) -> None:
+    """Go's listeners are MPTCP by default. What they accept from a plain client is a plain socket,
+    which the kernel must recognise as one with the sockhash's hooks already on it."""
+    pod = data_path.add_pod("pod")
+    own = pod.ipv6 if ipv6 else pod.ipv4
+    data_path.accelerate()
+    assert run_in(pod, MPTCP, own, IPPROTO_MPTCP, socket.IPPROTO_TCP) == [100_000, True, own]
+    assert data_path.count(Verdict.ENROL_DONE) == 2
+    assert data_path.count(Verdict.SEND_REDIRECTED) == 100
 
 
 def test_mptcp_connect_is_captured_like_any_other(data_path: DataPath) -> None:
