@@ -28,6 +28,15 @@ def enrolled_pair(data_path: DataPath, **settings: Any) -> tuple[socket.socket, 
     return pair
 
 
+def plain_pair(data_path: DataPath) -> tuple[socket.socket, socket.socket]:
+    """A (client, server) connection of the same pods, not enrolled."""
+    client = data_path.pods.get("client") or data_path.add_pod("client")
+    server = data_path.pods.get("server") or data_path.add_pod("server")
+    data_path.apply()
+    assert not data_path.config.accelerate
+    return data_path.pair(client, server)
+
+
 def redirected(data_path: DataPath) -> int:
     return data_path.count(Verdict.SEND_REDIRECTED)
 

@@ -1,4 +1,4 @@
-"""R9, R24, R25: what the kernel does otherwise on enrolled sockets than on plain ones.
+"""R9, R20, R24, R25: what the kernel does otherwise on enrolled sockets than on plain ones.
 
 Nothing of it can be changed by the programs. Each test shows both, so that a kernel that behaves
 better is noticed; the consequences are in docs/data-path.md.
@@ -6,6 +6,8 @@ better is noticed; the consequences are in docs/data-path.md.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import select
 import socket
 import struct
@@ -14,7 +16,14 @@ import threading
 import pytest
 from culvert.redirect.abi import Verdict
 
-from tests.kernel.accelerated import SMALL, enrolled_pair, read_exactly, redirected, unread_bytes
+from tests.kernel.accelerated import (
+    SMALL,
+    enrolled_pair,
+    plain_pair,
+    read_exactly,
+    redirected,
+    unread_bytes,
+)
 from tests.kernel.data_path import DataPath
 
 pytestmark = pytest.mark.kernel
@@ -22,17 +31,9 @@ pytestmark = pytest.mark.kernel
 SO_TIMESTAMP = 29
 SO_ZEROCOPY = 60
 MSG_ZEROCOPY = 0x4000000
+TCP_INQ = 36
 TCP_INFO_BYTES_RECEIVED = 128
 """Offset of ``tcpi_bytes_received`` in ``struct tcp_info`` (``linux/tcp.h``), 64 bits."""
-
-
-def plain_pair(data_path: DataPath) -> tuple[socket.socket, socket.socket]:
-    """A (client, server) connection of the same pods, not enrolled."""
-    client = data_path.pods.get("client") or data_path.add_pod("client")
-    server = data_path.pods.get("server") or data_path.add_pod("server")
-    data_path.apply()
-    assert not data_path.config.accelerate
-    return data_path.pair(client, server)
 
 
 def after_close_with_bytes_unread(pair: tuple[socket.socket, socket.socket]) -> bytes | type:
@@ -178,3 +179,100 @@ def test_receive_timeout_of_the_kernel_is_kept(data_path: DataPath) -> None:
             server.recv(1)
         client.sendall(SMALL)
         assert read_exactly(server, len(SMALL)) == SMALL
+
+
+def discard(end: socket.socket, size: int) -> int:
+    """Have the kernel throw bytes away unread (MSG_TRUNC with no buffer, see tcp(7))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.recv.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    libc.recv.restype = ctypes.c_ssize_t
+    count = int(libc.recv(end.fileno(), None, size, socket.MSG_TRUNC))
+    if count < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return count
+
+
+def test_redirected_bytes_cannot_be_discarded_unread(data_path: DataPath) -> None:
+    """Those who measure throughput without copying get EFAULT; the bytes stay."""
+    client, server = plain_pair(data_path)
+    with client, server:
+        client.sendall(SMALL)
+        assert select.select([server], [], [], 10)[0] == [server]
+        assert discard(server, 10) == 10
+        assert read_exactly(server, len(SMALL) - 10) == SMALL[10:]
+    client, server = enrolled_pair(data_path)
+    with client, server:
+        client.sendall(SMALL)
+        with pytest.raises(OSError, match="Bad address"):
+            discard(server, 10)
+        assert read_exactly(server, len(SMALL)) == SMALL
+
+
+def unread_byte_count_in_ancillary_data(pair: tuple[socket.socket, socket.socket]) -> int | None:
+    """What TCP_INQ says is left after reading ten bytes; None: nothing."""
+    client, server = pair
+    with client, server:
+        server.setsockopt(socket.IPPROTO_TCP, TCP_INQ, 1)
+        client.sendall(SMALL)
+        assert select.select([server], [], [], 10)[0] == [server]
+        for _, kind, data in server.recvmsg(10, 100)[1]:
+            if kind == TCP_INQ:
+                return int(struct.unpack("i", data)[0])
+        return None
+
+
+def test_read_of_redirected_bytes_does_not_say_what_is_left(data_path: DataPath) -> None:
+    """Readers that find no TCP_INQ try again, as on kernels that do not know it."""
+    assert unread_byte_count_in_ancillary_data(plain_pair(data_path)) == len(SMALL) - 10
+    assert unread_byte_count_in_ancillary_data(enrolled_pair(data_path)) is None
+
+
+def disconnect(end: socket.socket) -> None:
+    """connect() to AF_UNSPEC, which makes a connected socket an unconnected one."""
+    assert ctypes.CDLL(None).connect(end.fileno(), struct.pack("=H14x", socket.AF_UNSPEC), 16) == 0
+
+
+def first_bytes_on_a_second_connection(
+    data_path: DataPath, pair: tuple[socket.socket, socket.socket]
+) -> bytes:
+    """What a socket reads that left bytes unread, disconnected and connected anew."""
+    client, server = pair
+    pod = data_path.pods["server"]
+    with client, server, pod.listen((pod.ipv4, 0)) as listener:
+        listener.settimeout(10)
+        server.sendall(b"of the first")
+        assert select.select([client], [], [], 10)[0] == [client]
+        disconnect(client)
+        client.connect(listener.getsockname())
+        with listener.accept()[0] as second:
+            second.sendall(b"of the second")
+            second.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: client.recv(100), b""))
+
+
+def test_socket_connected_anew_still_reads_what_was_redirected_before(data_path: DataPath) -> None:
+    """The kernel keeps them for the socket, not for the connection; no other socket gets them."""
+    plain = first_bytes_on_a_second_connection(data_path, plain_pair(data_path))
+    assert plain == b"of the second"
+    enrolled = first_bytes_on_a_second_connection(data_path, enrolled_pair(data_path))
+    assert enrolled == b"of the firstof the second"
+
+
+def test_socket_connected_anew_stays_on_tcp(data_path: DataPath) -> None:
+    """Its first enrolment is in the way of a second one."""
+    client, server = enrolled_pair(data_path)
+    with client, server:
+        disconnect(client)
+        pod = data_path.pods["server"]
+        with pod.listen((pod.ipv4, 0)) as listener:
+            listener.settimeout(10)
+            client.connect(listener.getsockname())
+            second = listener.accept()[0]
+        with second:
+            client.sendall(SMALL)
+            assert read_exactly(second, len(SMALL)) == SMALL
+            second.sendall(SMALL)
+            assert read_exactly(client, len(SMALL)) == SMALL
+    assert data_path.count(Verdict.ENROL_SKIP_SOCKHASH_FULL) == 1
+    assert redirected(data_path) == 0
