@@ -1,0 +1,1 @@
+"""The controller: one per cluster; gathers what agents report and writes status and Events."""
