@@ -7,7 +7,6 @@ the credentials read anew. Who calls knows what else may be tried again, and whe
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,8 +19,9 @@ import msgspec
 
 from culvert import __version__
 from culvert.kube.access import Access, default_access, in_cluster_access, kubeconfig_access
+from culvert.kube.connection import socket_with_keepalive, words_of
 from culvert.kube.errors import AccessError, ApiUnreachable, error_from_answer
-from culvert.kube.lines import LineSplitter
+from culvert.kube.lines import lines_of
 
 Params = Mapping[str, str | int | bool]
 """Query parameters; booleans are sent as ``true`` and ``false``."""
@@ -31,7 +31,6 @@ REQUEST_SECONDS = 30.0
 WATCH_IDLE_SECONDS = 90.0
 """A watch that says nothing for so long is broken: bookmarks come about once a minute."""
 
-_KEEPALIVE_SECONDS = 15
 _READ_BUFFER_BYTES = 1 << 20
 _JSON = "application/json"
 
@@ -76,7 +75,7 @@ class KubeClient:
         await self._access.renew()
         # trust_env: HTTPS_PROXY and NO_PROXY, as every Kubernetes client honours them.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(socket_factory=_socket_with_keepalive),
+            connector=aiohttp.TCPConnector(socket_factory=socket_with_keepalive),
             trust_env=True,
             read_bufsize=_READ_BUFFER_BYTES,
             headers={"User-Agent": f"culvert/{__version__}", "Accept": _JSON},
@@ -138,17 +137,23 @@ class KubeClient:
         """JSON merge patch (RFC 7386): null removes a field."""
         return await self._call("PATCH", path, params, body, "application/merge-patch+json")
 
-    async def stream(self, path: str, params: Params | None = None) -> AsyncIterator[bytes]:
-        """The events of a watch, each one JSON object, until the server ends it.
+    @asynccontextmanager
+    async def open_stream(
+        self, path: str, params: Params | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A watch, entered once the server has accepted it: its events, each one JSON object.
 
-        The caller asks for the watch (``watch=true``) and a ``timeoutSeconds`` in ``params``. Close
-        the iterator (``contextlib.aclosing``) where it is left early.
+        The caller asks for the watch (``watch=true``) and a ``timeoutSeconds`` in ``params``; the
+        events stop when the server ends it, in good order.
         """
         async with self._answer("GET", path, params, timeout=self._watch_timeout) as answer:
-            splitter = LineSplitter()
-            async for chunk in answer.content.iter_any():
-                for line in splitter.feed(chunk):
-                    yield line
+            yield lines_of(answer.content)
+
+    async def stream(self, path: str, params: Params | None = None) -> AsyncIterator[bytes]:
+        """The same as one iterator. Close it (``contextlib.aclosing``) where it is left early."""
+        async with self.open_stream(path, params) as events:
+            async for event in events:
+                yield event
 
     async def _call(
         self,
@@ -191,7 +196,7 @@ class KubeClient:
                     )
                 yield answer
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ApiUnreachable(f"{self.server}: {_words(error)}") from error
+            raise ApiUnreachable(f"{self.server}: {words_of(error)}") from error
 
     async def _send(
         self, method: str, path: str, content_type: str, has_body: bool, options: dict[str, Any]
@@ -230,20 +235,3 @@ class KubeClient:
                     return False
                 self._renewals += 1
             return True
-
-
-def _socket_with_keepalive(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket that notices within a minute when the server's machine is gone."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_SECONDS)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_SECONDS)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    return made
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return str(error) or "no answer in time"
-    return str(error) or type(error).__name__

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
 
 
 class LineSplitter:
@@ -24,3 +26,11 @@ class LineSplitter:
         lines = (b"".join(self._parts), *others[:-1])
         self._parts = [others[-1]]
         yield from filter(None, lines)
+
+
+async def lines_of(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The lines of an answer's body, each as soon as it is whole."""
+    splitter = LineSplitter()
+    async for chunk in content.iter_any():
+        for line in splitter.feed(chunk):
+            yield line
