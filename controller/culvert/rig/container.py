@@ -17,6 +17,8 @@ from culvert.rig.pod import Pod
 from culvert.rig.pod_status import ContainerPhase, ContainerStatus
 from culvert.rig.podspec import Container, Exec, Probe, Sleep
 from culvert.rig.process import exited
+from culvert.rig.surroundings import NotStartableError, Surroundings
+from culvert.rig.timestamps import now_rfc3339
 
 _NOT_FOUND_STATUS = 127
 
@@ -44,6 +46,8 @@ class ContainerSetting:
     """Pause between readiness probes until the first success; then the probe's own period."""
     environment: Callable[[], Mapping[str, str]]
     """Asked at each start: Services come and go."""
+    surroundings: Surroundings | None = None
+    """Its variables take the place of ``environment``; without, it sees this machine's files."""
 
 
 class ContainerRunner:
@@ -61,6 +65,8 @@ class ContainerRunner:
         self._process: subprocess.Popen[bytes] | None = None
         self._environment: Mapping[str, str] = {}
         self._stopping = asyncio.Event()
+        self.started = asyncio.Event()
+        """Set once it has ever started, its startup probe included."""
         self.status = ContainerStatus(container.name)
 
     async def run(self) -> None:
@@ -69,6 +75,9 @@ class ContainerRunner:
         pause_seconds = self._setting.backoff.first_seconds
         try:
             while not self._stopping.is_set():
+                if not await self._prepared():
+                    await self._pause(pause_seconds)
+                    continue
                 started_at = loop.time()
                 exit_code = await self._run_once()
                 if self._stopping.is_set() or not self._restarts_after(exit_code):
@@ -78,6 +87,7 @@ class ContainerRunner:
                         ready=False,
                         exit_code=exit_code,
                         reason=reason,
+                        finished_at=now_rfc3339(),
                     )
                     return
                 if loop.time() - started_at >= self._setting.backoff.forgiven_after_seconds:
@@ -89,10 +99,9 @@ class ContainerRunner:
                     restarts=self.status.restarts + 1,
                     exit_code=exit_code,
                     reason=reason,
+                    finished_at=now_rfc3339(),
                 )
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(pause_seconds):
-                        await self._stopping.wait()
+                await self._pause(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, self._setting.backoff.longest_seconds)
             self._update(phase=ContainerPhase.TERMINATED, ready=False, reason="Completed")
         finally:
@@ -114,32 +123,43 @@ class ContainerRunner:
                     await exited(self._process)
         self._kill()
 
+    async def _pause(self, seconds: float) -> None:
+        """Wait, or until the container is to stop."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _prepared(self) -> bool:
+        """Make ready for a start; False when something is missing, which is then the status."""
+        if self._setting.surroundings is None:
+            self._environment = self._setting.environment()
+            return True
+        try:
+            self._environment = await self._setting.surroundings.prepare()
+        except NotStartableError as error:
+            self._update(phase=ContainerPhase.WAITING, reason=error.reason, message=error.message)
+            return False
+        return True
+
     async def _run_once(self) -> int:
         """Start the container, probe it, and return its exit status."""
-        self._environment = self._setting.environment()
         argv = [expand(word, self._environment) for word in self._container.command]
+        around = self._setting.surroundings
         with self._setting.log_file.open("ab") as log:
             try:
                 self._process = self._setting.pod.start(
-                    argv,
+                    argv if around is None else around.launch(argv),
                     container=self._container.name,
                     env=self._environment,
-                    cwd=Path(self._container.working_directory),
+                    cwd=self._directory,
                     stdout=log,
                     stderr=log,
                 )
             except OSError as error:
                 log.write(f"cannot start {argv[0]}: {error}\n".encode())
                 return _NOT_FOUND_STATUS
-        self._update(
-            phase=ContainerPhase.RUNNING,
-            ready=self._container.readiness is None,
-            reason="",
-        )
-        tasks = [
-            asyncio.create_task(watch)
-            for watch in (self._watch_readiness(), self._watch_liveness())
-        ]
+        self._update(phase=ContainerPhase.RUNNING, reason="", started_at=now_rfc3339())
+        tasks = [asyncio.create_task(self._watch())]
         try:
             return await exited(self._process)
         finally:
@@ -149,6 +169,27 @@ class ContainerRunner:
             self._process = None
             # What the main process left running does not outlive it.
             self._kill()
+
+    async def _watch(self) -> None:
+        """Probe the container for as long as it runs; no other probe before it has started."""
+        if self._container.startup is not None and not await self._starts_up(
+            self._container.startup
+        ):
+            self._kill()
+            return
+        self.started.set()
+        self._update(ready=self._container.readiness is None, started=True)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watch_readiness())
+            tasks.create_task(self._watch_liveness())
+
+    async def _starts_up(self, probe: Probe) -> bool:
+        await asyncio.sleep(probe.initial_delay_seconds)
+        for _ in range(probe.failure_threshold):
+            if await self._attempt(probe):
+                return True
+            await asyncio.sleep(probe.period_seconds)
+        return False
 
     async def _watch_readiness(self) -> None:
         probe = self._container.readiness
@@ -192,11 +233,14 @@ class ContainerRunner:
 
     async def _execute(self, command: tuple[str, ...]) -> int:
         """Run a command beside the container's own and return its exit status."""
+        around, main = self._setting.surroundings, self._process
+        if around is not None and main is None:
+            return _NOT_FOUND_STATUS
         started = self._setting.pod.start(
-            command,
+            command if around is None or main is None else around.beside(command, main.pid),
             container=self._container.name,
             env=self._environment,
-            cwd=Path(self._container.working_directory),
+            cwd=self._directory,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -206,6 +250,11 @@ class ContainerRunner:
             if started.poll() is None:
                 started.kill()
                 started.wait()
+
+    @property
+    def _directory(self) -> Path:
+        # Surroundings have files of their own, and change to the directory there.
+        return Path("/" if self._setting.surroundings else self._container.working_directory)
 
     def _restarts_after(self, exit_code: int) -> bool:
         match self._setting.restart_policy:
@@ -227,8 +276,13 @@ class ContainerRunner:
         restarts: int | None = None,
         exit_code: int | None = None,
         reason: str | None = None,
+        message: str = "",
+        started: bool | None = None,
+        started_at: str | None = None,
+        finished_at: str | None = None,
     ) -> None:
         status = self.status
+        runs = (phase or status.phase) is ContainerPhase.RUNNING
         self.status = replace(
             status,
             phase=status.phase if phase is None else phase,
@@ -236,6 +290,10 @@ class ContainerRunner:
             restarts=status.restarts if restarts is None else restarts,
             exit_code=status.exit_code if exit_code is None else exit_code,
             reason=status.reason if reason is None else reason,
+            message=message,
+            started=runs and (status.started if started is None else started),
+            started_at=status.started_at if started_at is None else started_at,
+            finished_at=status.finished_at if finished_at is None else finished_at,
         )
         if self.status != status:
             self._changed()

@@ -8,7 +8,6 @@ import sys
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +20,10 @@ from culvert.rig.environment import container_environment
 from culvert.rig.node import Node
 from culvert.rig.pod import Pod
 from culvert.rig.pod_status import PodStatus
-from culvert.rig.podspec import Container
+from culvert.rig.podspec import Container, PodTemplate
 from culvert.rig.rollout import PodKey, PodWant
+from culvert.rig.surroundings import Surroundings
+from culvert.rig.timestamps import now_rfc3339
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,8 @@ class KubeletSettings:
     network_ready: Callable[[Pod], Awaitable[None]] | None = None
     """Awaited before a pod's containers start, as a CNI plugin's ADD is in a cluster: a mesh
     captures the pod before its first connection."""
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    surroundings: Callable[[Pod, Container, Callable[[], PodStatus]], Surroundings] | None = None
+    """Gives each container files and privileges of its own; without, it sees this machine's."""
 
 
 def base_environment() -> dict[str, str]:
@@ -126,11 +125,14 @@ class Kubelet:
         pod.task = self._tasks.create_task(self._run(want.key, pod))
         self._changed()
 
-    def stop(self, key: PodKey) -> None:
-        """Begin to stop a pod; one that is not there, or stops already, is left alone."""
+    def stop(self, key: PodKey, *, grace_seconds: float | None = None) -> None:
+        """Begin to stop a pod; one that is not there, or stops already, is left alone.
+
+        ``grace_seconds`` takes the place of what its template says.
+        """
         pod = self._pods.get(key)
         if pod is not None:
-            pod.stop()
+            pod.stop(grace_seconds)
 
     async def _run(self, key: PodKey, pod: _RunningPod) -> None:
         try:
@@ -164,28 +166,36 @@ class _RunningPod:
         self._changed = changed
         self._links = links
         self._stop = asyncio.Event()
+        self._grace_seconds: float = want.template.grace_seconds
         self._runners: list[ContainerRunner] = []
+        self._init_runners: list[ContainerRunner] = []
         self._status = PodStatus(
             namespace=want.namespace,
             name=want.name,
-            uid=str(uuid.uuid4()),
+            uid=want.uid or str(uuid.uuid4()),
             owner=want.owner,
             node_name=node.name,
             zone=node.zone,
             template=want.template,
-            created=_now(),
+            created=now_rfc3339(),
             host_ips=(node.addresses.ipv4, node.addresses.ipv6),
         )
 
     @property
     def status(self) -> PodStatus:
         """What is known of it now."""
-        return replace(self._status, containers=tuple(r.status for r in self._runners))
+        return replace(
+            self._status,
+            containers=tuple(r.status for r in self._runners),
+            init_containers=tuple(r.status for r in self._init_runners),
+        )
 
-    def stop(self) -> None:
+    def stop(self, grace_seconds: float | None = None) -> None:
         """Begin to stop it."""
         if not self._status.terminating:
-            self._status = replace(self._status, terminating_since=_now())
+            if grace_seconds is not None:
+                self._grace_seconds = grace_seconds
+            self._status = replace(self._status, terminating_since=now_rfc3339())
             self._stop.set()
             self._changed()
 
@@ -198,6 +208,7 @@ class _RunningPod:
                     self._want.name,
                     namespace=self._want.namespace,
                     uid=self._status.uid,
+                    host_network=self._want.template.host_network,
                 )
         except (OSError, RuntimeError) as error:
             self._fail(error)
@@ -237,29 +248,70 @@ class _RunningPod:
         logs = self._log_directory / f"{pod.namespace}_{pod.name}"
         logs.mkdir(parents=True, exist_ok=True)
         self._status = replace(self._status, ips=(pod.ipv4, pod.ipv6))
+        template = self._want.template
+        self._init_runners = [
+            self._runner(pod, container, logs, _init_restart_policy(container, template))
+            for container in template.init_containers
+        ]
         self._runners = [
-            ContainerRunner(
-                container,
-                ContainerSetting(
-                    pod=pod,
-                    node_netns=self._node.netns_descriptor,
-                    log_file=logs / f"{container.name}.log",
-                    restart_policy=self._want.template.restart_policy,
-                    backoff=self._settings.backoff,
-                    first_probe_seconds=self._settings.first_probe_seconds,
-                    environment=partial(self._environment, container),
-                ),
-                self._changed,
-            )
-            for container in self._want.template.containers
+            self._runner(pod, container, logs, template.restart_policy)
+            for container in template.containers
         ]
         self._changed()
         if not await self._network_ready(pod):
             return
         async with asyncio.TaskGroup() as tasks:
-            for runner in self._runners:
-                tasks.create_task(runner.run())
+            starting = tasks.create_task(self._start_in_order(tasks))
             await self._stop.wait()
             await asyncio.sleep(self._settings.terminating_notice_seconds)
-            for runner in self._runners:
-                tasks.create_task(runner.stop(self._want.template.grace_seconds))
+            starting.cancel()
+            for runner in (*self._runners, *self._init_runners):
+                tasks.create_task(runner.stop(self._grace_seconds))
+
+    async def _start_in_order(self, tasks: asyncio.TaskGroup) -> None:
+        """Run the init containers one after the other, then all others together.
+
+        A sidecar only has to start; it ends when the others have ended for good.
+        """
+        sidecars = []
+        for container, runner in zip(
+            self._want.template.init_containers, self._init_runners, strict=True
+        ):
+            running = tasks.create_task(runner.run())
+            if container.restarts_always:
+                sidecars.append(runner)
+                await runner.started.wait()
+                continue
+            # Not awaited itself: that would cancel it together with this task.
+            await asyncio.wait({running})
+            if self._stop.is_set() or runner.status.exit_code:
+                return
+        mains = {tasks.create_task(runner.run()) for runner in self._runners}
+        await asyncio.wait(mains)
+        for runner in sidecars:
+            tasks.create_task(runner.stop(self._grace_seconds))
+
+    def _runner(
+        self, pod: Pod, container: Container, logs: Path, restart_policy: str
+    ) -> ContainerRunner:
+        surroundings = self._settings.surroundings
+        return ContainerRunner(
+            container,
+            ContainerSetting(
+                pod=pod,
+                node_netns=self._node.netns_descriptor,
+                log_file=logs / f"{container.name}.log",
+                restart_policy=restart_policy,
+                backoff=self._settings.backoff,
+                first_probe_seconds=self._settings.first_probe_seconds,
+                environment=partial(self._environment, container),
+                surroundings=surroundings and surroundings(pod, container, lambda: self.status),
+            ),
+            self._changed,
+        )
+
+
+def _init_restart_policy(container: Container, template: PodTemplate) -> str:
+    if container.restarts_always:
+        return "Always"
+    return "Never" if template.restart_policy == "Never" else "OnFailure"

@@ -26,6 +26,9 @@ from culvert.rig.pod import Pod
 from culvert.rig.process import Output
 from culvert.rig.sockets import PodSockets
 
+_NO_LINK = 0
+"""The number of a pod that uses its node's network."""
+
 
 class Node:
     """One node of a rig. Made by ``Rig.add_node``; goes with the rig.
@@ -88,10 +91,18 @@ class Node:
         """Its pods by uid."""
         return dict(self._pods)
 
-    def add_pod(self, name: str, *, namespace: str = "default", uid: str | None = None) -> Pod:
+    def add_pod(
+        self,
+        name: str,
+        *,
+        namespace: str = "default",
+        uid: str | None = None,
+        host_network: bool = False,
+    ) -> Pod:
         """Make a pod; when that fails half-way nothing of it stays.
 
-        ``uid`` defaults to a random UUID, as the API server would give.
+        ``uid`` defaults to a random UUID, as the API server would give. With ``host_network`` it
+        has a cgroup of its own, but the node's namespace and addresses.
 
         Raises:
             ValueError: a pod of this uid exists.
@@ -99,7 +110,8 @@ class Node:
             OSError: the kernel refused.
         """
         pod_uid = str(uuid.uuid4()) if uid is None else uid
-        return self._thread.run(lambda: self._make_pod(name, namespace, pod_uid))
+        make = self._make_host_pod if host_network else self._make_pod
+        return self._thread.run(lambda: make(name, namespace, pod_uid))
 
     def remove_pod(self, uid: str) -> None:
         """Kill what runs in a pod and remove it; a uid that is not there changes nothing."""
@@ -200,12 +212,35 @@ class Node:
         self._pods[uid] = pod
         return pod
 
+    def _make_host_pod(self, name: str, namespace: str, uid: str) -> Pod:
+        if uid in self._pods:
+            raise ValueError(f"node {self.name} has a pod of uid {uid} already")
+        cgroup = self.pods_cgroup / f"pod{uid}"
+        cgroup.mkdir()
+        pod = Pod(
+            name=name,
+            namespace=namespace,
+            uid=uid,
+            node_name=self.name,
+            number=_NO_LINK,
+            addresses=PodAddresses(ipv4=self.addresses.ipv4, ipv6=self.addresses.ipv6),
+            netns=self.netns,
+            cgroup=cgroup,
+            watch=self._watch,
+            sockets=PodSockets(self.netns, cgroup),
+        )
+        self._pods[uid] = pod
+        return pod
+
     def _remove_pod(self, uid: str) -> None:
         pod = self._pods.get(uid)
         if pod is None:
             return
         pod.sockets.close()
-        self._clear(pod.number, pod.netns.name, pod.cgroup)
+        if pod.number == _NO_LINK:
+            cgroups.remove(pod.cgroup)
+        else:
+            self._clear(pod.number, pod.netns.name, pod.cgroup)
         del self._pods[uid]
 
     def _clear(self, number: int, label: str, cgroup: Path) -> None:

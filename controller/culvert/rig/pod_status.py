@@ -27,6 +27,11 @@ class ContainerStatus:
     restarts: int = 0
     exit_code: int = 0
     reason: str = "ContainerCreating"
+    message: str = ""
+    started: bool = False
+    """It runs, and its startup probe, if any, has succeeded."""
+    started_at: str = ""
+    finished_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class PodStatus:
     ips: tuple[str, ...] = ()
     """IPv4 first; empty until the pod has a network."""
     containers: tuple[ContainerStatus, ...] = ()
+    init_containers: tuple[ContainerStatus, ...] = ()
     terminating_since: str = ""
     problem: str = ""
     """Why it could not be made."""
@@ -70,11 +76,19 @@ class PodStatus:
         phases = {c.phase for c in self.containers}
         if not self.ips or not phases:
             return "Pending"
+        if self.init_failed:
+            return "Failed"
         if phases == {ContainerPhase.TERMINATED}:
             return "Failed" if any(c.exit_code for c in self.containers) else "Succeeded"
         if phases == {ContainerPhase.WAITING} and not any(c.restarts for c in self.containers):
             return "Pending"
         return "Running"
+
+    @property
+    def init_failed(self) -> bool:
+        """Whether an init container has ended in failure and is not tried again."""
+        return any(c.phase is ContainerPhase.TERMINATED and c.exit_code
+                   for c in self.init_containers)  # fmt: skip
 
     def have(self) -> PodHave:
         """Return what the rollout needs of it."""

@@ -26,6 +26,10 @@ class HttpGet:
     port: int
     path: str
     headers: tuple[tuple[str, str], ...]
+    host: str = ""
+    """Instead of the pod's address."""
+    tls: bool = False
+    """By HTTPS; as the kubelet does, without a look at the certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class EnvVar:
     name: str
     value: str
     field_path: str | None
+    source: Mapping[str, Any] | None = None
+    """``valueFrom`` as written, when it names something outside of the pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,10 @@ class Container:
     readiness: Probe | None
     liveness: Probe | None
     pre_stop: Exec | Sleep | None
+    startup: Probe | None = None
+    image: str = ""
+    restarts_always: bool = False
+    """Of an init container: it runs beside those that follow (a sidecar, KEP-753)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,8 @@ class PodTemplate:
     service_account: str
     revision: str
     """A digest: equal templates have equal revisions, whatever the order of their fields."""
+    init_containers: tuple[Container, ...] = ()
+    host_network: bool = False
 
     def named_port(self, name: str, protocol: str) -> int | None:
         """Return the number of a port that a container has named."""
@@ -126,22 +138,28 @@ class PodTemplate:
         return None
 
 
-def decode_template(metadata: Field, spec: Field, ignored: Callable[[Field], None]) -> PodTemplate:
+def decode_template(
+    metadata: Field, spec: Field, ignored: Callable[[Field], None], *, whole: bool = False
+) -> PodTemplate:
     """Decode ``metadata`` and ``spec`` of a Pod or of a pod template.
 
-    ``ignored`` is called with each field that is there and has no effect.
+    ``ignored`` is called with each field that is there and has no effect. ``whole`` also takes
+    what only a pod of an API server can have: init containers, startup probes, the node's network,
+    variables from ConfigMaps and Secrets.
 
     Raises:
         InvalidFieldError: the pod cannot be run.
     """
-    if spec.get("hostNetwork").flag(default=False):
+    host_network = spec.get("hostNetwork").flag(default=False)
+    if host_network and not whole:
         raise spec.get("hostNetwork").invalid(
             "is true, but pods of the demo have a network of their own", "remove it"
         )
-    for name in _IGNORED_POD_FIELDS:
+    for name in () if whole else _IGNORED_POD_FIELDS:
         if spec.get(name).value:
             ignored(spec.get(name))
-    containers = tuple(_container(item, ignored) for item in spec.get("containers").items())
+    containers = _containers(spec.get("containers"), ignored, whole=whole)
+    init = _containers(spec.get("initContainers"), ignored, whole=True) if whole else ()
     if not containers:
         raise spec.get("containers").invalid("is empty", "add a container with a command")
     _refuse_repeats(spec.get("containers"), [c.name for c in containers])
@@ -160,14 +178,22 @@ def decode_template(metadata: Field, spec: Field, ignored: Callable[[Field], Non
         service_links=spec.get("enableServiceLinks").flag(default=True),
         service_account=spec.get("serviceAccountName").text("default"),
         revision=sha256(canonical.encode()).hexdigest()[:10],
+        init_containers=init,
+        host_network=host_network,
     )
 
 
-def _container(field: Field, ignored: Callable[[Field], None]) -> Container:
+def _containers(
+    field: Field, ignored: Callable[[Field], None], *, whole: bool
+) -> tuple[Container, ...]:
+    return tuple(_container(item, ignored, whole=whole) for item in field.items())
+
+
+def _container(field: Field, ignored: Callable[[Field], None], *, whole: bool) -> Container:
     name = field.get("name").text()
     if not name or "/" in name or name.startswith("."):
         raise field.get("name").invalid(f"is {name!r}", "use letters, digits and '-'")
-    for ignored_name in _IGNORED_CONTAINER_FIELDS:
+    for ignored_name in () if whole else _IGNORED_CONTAINER_FIELDS:
         if field.get(ignored_name).value:
             ignored(field.get(ignored_name))
     command = field.get("command").texts()
@@ -179,12 +205,15 @@ def _container(field: Field, ignored: Callable[[Field], None]) -> Container:
     return Container(
         name=name,
         command=command + field.get("args").texts(),
-        env=tuple(_env(item) for item in field.get("env").items()),
+        env=tuple(_env(item, whole=whole) for item in field.get("env").items()),
         working_directory=field.get("workingDir").text("/"),
         ports=ports,
         readiness=_probe(field.get("readinessProbe"), ports, ignored),
         liveness=_probe(field.get("livenessProbe"), ports, ignored),
         pre_stop=_pre_stop(field.get("lifecycle").get("preStop"), ignored),
+        startup=_probe(field.get("startupProbe"), ports, ignored) if whole else None,
+        image=field.get("image").text(""),
+        restarts_always=field.get("restartPolicy").text("") == "Always",
     )
 
 
@@ -196,15 +225,16 @@ def _port(field: Field) -> ContainerPort:
     )
 
 
-def _env(field: Field) -> EnvVar:
+def _env(field: Field, *, whole: bool) -> EnvVar:
     source = field.get("valueFrom")
     path = source.get("fieldRef").get("fieldPath")
-    if source and not path:
+    if source and not path and not whole:
         raise source.invalid("is not a fieldRef", "use value or valueFrom.fieldRef")
     return EnvVar(
         name=field.get("name").text(),
         value=field.get("value").text(""),
         field_path=path.text() if path else None,
+        source=source.value if source and not path else None,
     )
 
 
@@ -216,7 +246,6 @@ def _probe(
     action: ProbeAction
     if field.get("httpGet"):
         http = field.get("httpGet")
-        http.get("scheme").choice("HTTP", "HTTP")
         action = HttpGet(
             port=_probe_port(http.get("port"), ports),
             path=http.get("path").text("/"),
@@ -224,6 +253,8 @@ def _probe(
                 (header.get("name").text(), header.get("value").text())
                 for header in http.get("httpHeaders").items()
             ),
+            host=http.get("host").text(""),
+            tls=http.get("scheme").choice("HTTP", "HTTP", "HTTPS") == "HTTPS",
         )
     elif field.get("tcpSocket"):
         action = TcpSocket(_probe_port(field.get("tcpSocket").get("port"), ports))

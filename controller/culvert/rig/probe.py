@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 
 from culvert.rig import netns
@@ -46,12 +47,23 @@ async def attempt(probe: Probe, host: str, node_netns: int, run_command: RunComm
                 case TcpSocket(port=port):
                     (await _connect(host, port, node_netns)).close()
                     return True
-                case HttpGet():
-                    return 200 <= await _get_status(probe.action, host, node_netns) < 400
+                case HttpGet(host=other):
+                    status = await _get_status(probe.action, other or host, node_netns)
+                    return 200 <= status < 400
                 case Exec(command=command):
                     return await run_command(command) == 0
     except (OSError, TimeoutError, BadMessageError):
         return False
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+_UNVERIFIED = _unverified()
 
 
 async def _connect(host: str, port: int, node_netns: int) -> socket.socket:
@@ -73,17 +85,24 @@ async def _get_status(action: HttpGet, host: str, node_netns: int) -> int:
         OSError: no connection, or it closed without an answer.
         BadMessageError: the answer is not HTTP.
     """
-    loop = asyncio.get_running_loop()
     headers = {"Host": f"{host}:{action.port}", "User-Agent": "kube-probe/culvert"}
     headers |= dict(action.headers)
     lines = [f"GET {action.path} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
     request = "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1", "replace")
     reader = MessageReader(responses=True, keep_bodies=False)
-    with await _connect(host, action.port, node_netns) as connection:
-        await loop.sock_sendall(connection, request)
-        while data := await loop.sock_recv(connection, 65536):
+    connection = await _connect(host, action.port, node_netns)
+    incoming, outgoing = await asyncio.open_connection(
+        sock=connection,
+        ssl=_UNVERIFIED if action.tls else None,
+        server_hostname="" if action.tls else None,
+    )
+    try:
+        outgoing.write(request)
+        while data := await incoming.read(65536):
             for message in reader.feed(data):
                 return _status(message.start_line)
+    finally:
+        outgoing.transport.abort()
     message_at_end = reader.end()
     if message_at_end is None:
         raise ConnectionResetError("closed without an answer")

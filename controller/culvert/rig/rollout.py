@@ -25,6 +25,8 @@ class PodWant:
     name: str
     owner: str
     template: PodTemplate
+    uid: str = ""
+    """As the API server gave it; without one, the kubelet makes one up."""
 
     @property
     def key(self) -> PodKey:
