@@ -102,7 +102,7 @@ class Changes:
         return replace(
             self._usual,
             accelerate=self._random.random() < 0.8,
-            budget_bytes=choose((1, 4096, 65536, 1 << 20, 1 << 20)),
+            budget_bytes=choose((1, 4096, 65536, 1 << 20, 4 << 20)),
             max_redirect_bytes=choose((1, 512, 16384, 1 << 30, 1 << 30)),
         )
 

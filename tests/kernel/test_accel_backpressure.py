@@ -7,6 +7,7 @@ import select
 import socket
 
 import pytest
+from culvert.model.settings import Settings
 from culvert.redirect.abi import Verdict
 
 from tests.kernel.accelerated import (
@@ -20,7 +21,7 @@ from tests.kernel.data_path import DataPath
 
 pytestmark = pytest.mark.kernel
 
-BUDGET_BYTES = 1 << 20
+BUDGET_BYTES = Settings().receive_budget_bytes
 CHUNK = bytes(range(256)) * 64
 
 

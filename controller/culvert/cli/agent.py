@@ -56,7 +56,7 @@ def agent(
     ] = False,
     budget_bytes: Annotated[
         int, typer.Option(help="Most bytes queued at a receiver before sends go by TCP.")
-    ] = 1 << 20,
+    ] = Settings().receive_budget_bytes,
     max_redirect_bytes: Annotated[int, typer.Option(help="Larger sends go by TCP.")] = 1 << 30,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:

@@ -135,6 +135,6 @@ class RedirectConfig:
     proxy6: Address16 | None
     listener_ports: dict[ProxyListener, int]
     accelerate: bool
-    budget_bytes: int = 1 << 20
+    budget_bytes: int = 4 << 20
     max_redirect_bytes: int = 1 << 30
     pod_levels: tuple[int, int] = (1, 6)

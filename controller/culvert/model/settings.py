@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from culvert.model.redirect import ProxyListener
+from culvert.model.traffic import NOTHING_SAID, TrafficOverrides
 
 
 class ListenerPorts(msgspec.Struct, frozen=True):
@@ -46,6 +47,8 @@ class Settings(msgspec.Struct, frozen=True):
     connection_buffer_bytes: int = 64 * 1024
     upstream_idle_seconds: float = 4.0
     """Idle HTTP connections to endpoints are closed after this, before common servers do."""
-    receive_budget_bytes: int = 1024 * 1024
+    receive_budget_bytes: int = 4 * 1024 * 1024
     redirect_max_bytes: int = 1 << 30
     drain_seconds: float = 30.0
+    traffic: TrafficOverrides = NOTHING_SAID
+    """Defaults for every Service; the Service and its policies may say otherwise."""

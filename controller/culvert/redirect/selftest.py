@@ -264,6 +264,28 @@ def _zerocopy(harness: Harness) -> str:
     return "completes"
 
 
+def _reconnect(harness: Harness) -> str:
+    client, server = harness.pair()
+    server.sendall(b"old")
+    _expect(bool(select.select([client], [], [], _TIMEOUT_SECONDS)[0]), "nothing came")
+    _disconnect(client)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client.connect(listener.getsockname())
+        with listener.accept()[0] as second:
+            second.sendall(b"new")
+    got = _read_exactly(client, len(b"new"))
+    _expect(got == b"new", "a socket that is connected anew reads bytes of its last connection")
+    return "only bytes of the new connection"
+
+
+def _disconnect(end: socket.socket) -> None:
+    """connect() to AF_UNSPEC dissolves the association, see connect(2)."""
+    address = struct.pack("=H14x", socket.AF_UNSPEC)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.connect(end.fileno(), address, len(address)):
+        raise OSError(ctypes.get_errno(), "connect(AF_UNSPEC)")
+
+
 CASES: tuple[tuple[str, Callable[[Harness], str]], ...] = (
     ("redirects", _redirects),
     ("ordering", _ordering),
@@ -275,14 +297,23 @@ CASES: tuple[tuple[str, Callable[[Harness], str]], ...] = (
     ("interrupted-read", _interrupted_read),
     ("waitall", _waitall),
     ("zerocopy", _zerocopy),
+    ("reconnect", _reconnect),
 )
 
 ONLY_ON_REQUEST = frozenset(
-    {"fionread-redirected", "fionread-tcp", "interrupted-read", "waitall", "zerocopy"}
+    {
+        "fionread-redirected",
+        "fionread-tcp",
+        "interrupted-read",
+        "waitall",
+        "zerocopy",
+        "reconnect",
+    }
 )
 """Cases whose failure harms only some applications: those that ask FIONREAD, that read on blocking
-sockets and handle signals, that rely on MSG_WAITALL, or that send with MSG_ZEROCOPY. Acceleration
-stays available to pods that ask for it, and is off for the others."""
+sockets and handle signals, that rely on MSG_WAITALL, that send with MSG_ZEROCOPY, or that dissolve
+a connection with bytes unread and use the socket for another. Acceleration stays available to pods
+that ask for it, and is off for the others."""
 
 
 def run_cases(maps_directory: Path, budget_bytes: int, max_redirect_bytes: int) -> list[CaseResult]:
