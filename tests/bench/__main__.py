@@ -73,9 +73,7 @@ def bench(
         raise typer.Exit(3) from error
     results = Results(
         machine=describe_machine(),
-        command=" ".join(
-            ["make bench", *(["ARGS=" + " ".join(sys.argv[1:])] * bool(sys.argv[1:]))]
-        ),
+        command=_command(sys.argv[1:]),
         rounds=rounds,
         seconds=seconds,
         concurrency=concurrency,
@@ -92,6 +90,11 @@ def bench(
     draw(results, docs / "benchmarks" / "throughput.svg")
     (docs / "benchmarks.md").write_text(render(results))
     console.print(f"written to {docs / 'benchmarks.md'}")
+
+
+def _command(arguments: list[str]) -> str:
+    """What to type for the same run."""
+    return f'make bench ARGS="{" ".join(arguments)}"' if arguments else "make bench"
 
 
 def _measure_rows(
