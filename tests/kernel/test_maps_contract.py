@@ -43,6 +43,10 @@ def test_maps_hold_what_is_wanted_and_let_go_of_the_rest(data_path: DataPath, ki
     )
     for table in (full, RedirectTable(), full):
         want = encode_table(data_path.config, table)
-        assert maps.apply(diff(maps.read(), want)) == []
+        changes = diff(maps.read(), want)
+        assert changes
+        assert maps.unconfirmed(changes) == changes
+        assert maps.apply(changes) == []
+        assert maps.unconfirmed(changes) == []
         assert maps.read() == want
         assert diff(maps.read(), want) == []

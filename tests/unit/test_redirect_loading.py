@@ -8,7 +8,7 @@ import pytest
 from culvert.model.redirect import ProxyListener, RedirectConfig, address16
 from culvert.redirect.btf import Btf, BtfError
 from culvert.redirect.headers import find_header_trees
-from culvert.redirect.listening import count_proxy_listeners, listening_sockets
+from culvert.redirect.listening import count_proxy_listeners
 from culvert.redirect.loader import judge
 from culvert.redirect.loading import LoaderOptions, reusable_report
 from culvert.redirect.report import Acceleration, CaseResult, LoadReport, boot_id
@@ -153,10 +153,9 @@ def test_listening_sockets_of_the_proxy_are_counted_and_no_others() -> None:
     config = RedirectConfig(
         address16("169.254.77.1"), None, {ProxyListener.SERVICE_TCP: 15002}, accelerate=True
     )
-    lines = [
-        "0: 014DFEA9:3A9A 00000000:0000 0A 0:0 0:0 0 0",
-        "1: 014DFEA9:3A9B 00000000:0000 0A 0:0 0:0 0 0",
-        "2: 0100007F:3A9A 00000000:0000 0A 0:0 0:0 0 0",
-        "3: 014DFEA9:3A9A 0100007F:1F90 01 0:0 0:0 0 0",
+    sockets = [
+        (address16("169.254.77.1"), 15002),
+        (address16("169.254.77.1"), 15003),
+        (address16("127.0.0.1"), 15002),
     ]
-    assert count_proxy_listeners(config, listening_sockets(lines)) == 1
+    assert count_proxy_listeners(config, sockets) == 1

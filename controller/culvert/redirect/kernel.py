@@ -49,6 +49,10 @@ class RedirectMaps(Protocol):
         """Make the changes in order; what does not fit is left out and reported."""
         ...
 
+    def unconfirmed(self, changes: Iterable[Change]) -> list[Change]:
+        """Which of the changes the maps do not show when they are read back."""
+        ...
+
     def tallies(self) -> dict[Verdict, Tally]:
         """The verdict counters, all CPUs together."""
         ...
@@ -124,6 +128,16 @@ class KernelMaps:
                 refused[change.map_name] = refused.get(change.map_name, 0) + 1
         return [
             MapFull(name, self._maps[name].max_entries, count) for name, count in refused.items()
+        ]
+
+    def unconfirmed(self, changes: Iterable[Change]) -> list[Change]:
+        """Which of the changes the maps do not show when they are read back."""
+        return [
+            change
+            for change in changes
+            if self._maps[change.map_name].lookup(change.key)
+            != (change.value if isinstance(change, Put) else None)
+            and (isinstance(change, Put) or change.map_name != CONFIG)
         ]
 
     def tallies(self) -> dict[Verdict, Tally]:

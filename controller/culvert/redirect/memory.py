@@ -37,6 +37,16 @@ class MemoryMaps:
                 entries[change.key] = change.value
         return [MapFull(name, self._capacities[name], count) for name, count in refused.items()]
 
+    def unconfirmed(self, changes: Iterable[Change]) -> list[Change]:
+        """As ``KernelMaps.unconfirmed``."""
+        return [
+            change
+            for change in changes
+            if self._contents[change.map_name].get(change.key)
+            != (change.value if isinstance(change, Put) else None)
+            and (isinstance(change, Put) or change.map_name != CONFIG)
+        ]
+
     def tallies(self) -> dict[Verdict, Tally]:
         """No packet ever reaches the twin."""
         return {verdict: Tally(0, 0) for verdict in Verdict}
