@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from culvert.compile import enrolment
+from culvert.compile.annotations.document import annotation_table
+from culvert.model.traffic import RetryCondition
 from culvert.redirect.abi import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,14 +49,25 @@ def test_every_verdict_is_explained_and_none_that_does_not_exist() -> None:
     assert explained == {verdict.name.lower() for verdict in Verdict}
 
 
-def test_every_label_and_annotation_is_documented_and_none_that_does_not_exist() -> None:
-    documented = first_cells(ROOT / "docs/annotate.md")
-    known = {
-        value
-        for value in vars(enrolment).values()
-        if isinstance(value, str) and value.startswith(enrolment.PREFIX)
-    }
-    assert documented == known - {enrolment.PREFIX}
+def test_the_table_of_labels_and_annotations_is_the_registry(
+    request: pytest.FixtureRequest,
+) -> None:
+    document = ROOT / "docs/annotate.md"
+    have = document.read_text()
+    head, _, rest = have.partition("| Name |")
+    _, _, tail = rest.partition("\n\n<!-- end of table -->")
+    want = head + annotation_table() + "\n<!-- end of table -->" + tail
+    if request.config.getoption("--accept"):
+        document.write_text(want)
+    else:
+        assert have == want
+
+
+def test_every_retry_condition_is_documented_and_none_that_does_not_exist() -> None:
+    document = (ROOT / "docs/annotate.md").read_text()
+    section = document.partition("## Timeouts and retries")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"`([a-z0-9-]+)`(?=[^|\n]*\|[^|\n]*\|)", section))
+    assert set(RetryCondition) <= documented
 
 
 def test_every_make_target_a_document_names_exists() -> None:

@@ -6,25 +6,32 @@ leaves its connection pools alone.
 
 from __future__ import annotations
 
-from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster, UpstreamConnectionOptions
 from envoy.config.core.v3.address_pb2 import TcpKeepalive
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from culvert.compile.access_log import cluster_metadata
 from culvert.compile.http import MAX_HEADERS_KIB, common_options, http1_options, http2_options
+from culvert.compile.limits import circuit_breakers, outlier_detection
 from culvert.compile.names import POD_HTTP_CLUSTER, POD_TCP_CLUSTER
 from culvert.compile.packing import duration, pack, resource
 from culvert.compile.protocol import Protocol
+from culvert.compile.traffic import ServiceTraffic
 from culvert.model.desired import Resource
 from culvert.model.settings import Settings
+from culvert.model.traffic import AffinityKind, LoadBalancer
 
 _HTTP_OPTIONS_KEY = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-_UNLIMITED = 2**32 - 1
 # A prime, as Maglev needs; even for a hundred endpoints, and a quarter of the memory of Envoy's
 # default, which every worker pays for every cluster.
 _MAGLEV_TABLE_SIZE = 16381
+_LB_POLICIES = {
+    LoadBalancer.LEAST_REQUEST: Cluster.LEAST_REQUEST,
+    LoadBalancer.ROUND_ROBIN: Cluster.ROUND_ROBIN,
+    LoadBalancer.RANDOM: Cluster.RANDOM,
+}
 
 
 def compile_service_cluster(
@@ -32,11 +39,11 @@ def compile_service_cluster(
     endpoints: str,
     stat_name: str,
     protocol: Protocol,
-    client_ip_affinity: bool,
+    traffic: ServiceTraffic,
     settings: Settings,
 ) -> Resource:
     """The cluster of a Service port, with its endpoints by EDS under the name ``endpoints``."""
-    cluster = _cluster(name, settings)
+    cluster = _cluster(name, traffic, settings)
     cluster.alt_stat_name = stat_name
     cluster.type = Cluster.EDS
     cluster.eds_cluster_config.CopyFrom(
@@ -47,10 +54,15 @@ def compile_service_cluster(
             service_name=endpoints,
         )
     )
-    # Connections differ in length: fewest outstanding spreads them better than taking turns.
-    cluster.lb_policy = Cluster.MAGLEV if client_ip_affinity else Cluster.LEAST_REQUEST
-    if client_ip_affinity:
+    if traffic.session_affinity.kind is AffinityKind.NONE:
+        cluster.lb_policy = _LB_POLICIES[traffic.load_balancer]
+    else:
+        cluster.lb_policy = Cluster.MAGLEV
         cluster.maglev_lb_config.table_size.value = _MAGLEV_TABLE_SIZE
+    if (outliers := outlier_detection(traffic.outlier_detection)) is not None:
+        cluster.outlier_detection.CopyFrom(outliers)
+    if not protocol.is_http and (metadata := cluster_metadata(traffic.access_log)) is not None:
+        cluster.metadata.CopyFrom(metadata)
     if protocol.is_http:
         _set_http_options(cluster, protocol, settings)
     return resource(name, cluster)
@@ -59,8 +71,9 @@ def compile_service_cluster(
 def compile_pod_clusters(settings: Settings) -> tuple[Resource, ...]:
     """The two clusters that connect to the original destination itself."""
     clusters = []
+    traffic = ServiceTraffic(connect_timeout_seconds=settings.connect_timeout_seconds)
     for name, protocol in ((POD_HTTP_CLUSTER, Protocol.HTTP), (POD_TCP_CLUSTER, Protocol.TCP)):
-        cluster = _cluster(name, settings)
+        cluster = _cluster(name, traffic, settings)
         cluster.type = Cluster.ORIGINAL_DST
         cluster.lb_policy = Cluster.CLUSTER_PROVIDED
         if protocol.is_http:
@@ -69,22 +82,12 @@ def compile_pod_clusters(settings: Settings) -> tuple[Resource, ...]:
     return tuple(clusters)
 
 
-def _cluster(name: str, settings: Settings) -> Cluster:
+def _cluster(name: str, traffic: ServiceTraffic, settings: Settings) -> Cluster:
     return Cluster(
         name=name,
-        connect_timeout=duration(settings.connect_timeout_seconds),
+        connect_timeout=duration(traffic.connect_timeout_seconds),
         per_connection_buffer_limit_bytes=UInt32Value(value=settings.connection_buffer_bytes),
-        circuit_breakers=CircuitBreakers(
-            thresholds=[
-                # Envoy's defaults (1,024 connections, 3 retries) would be limits that nobody set.
-                CircuitBreakers.Thresholds(
-                    max_connections=UInt32Value(value=_UNLIMITED),
-                    max_pending_requests=UInt32Value(value=_UNLIMITED),
-                    max_requests=UInt32Value(value=_UNLIMITED),
-                    max_retries=UInt32Value(value=_UNLIMITED),
-                )
-            ]
-        ),
+        circuit_breakers=circuit_breakers(traffic),
         upstream_connection_options=UpstreamConnectionOptions(
             tcp_keepalive=TcpKeepalive(
                 keepalive_probes=UInt32Value(value=6),

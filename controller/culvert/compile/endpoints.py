@@ -17,7 +17,8 @@ from culvert.compile.packing import resource
 from culvert.compile.topology import Topology
 from culvert.model.desired import Resource
 from culvert.model.endpoint import Endpoint, EndpointSlice
-from culvert.model.service import Service, ServicePort, TrafficDistribution
+from culvert.model.service import Service, ServicePort
+from culvert.model.traffic import Locality
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def select_backends(
 
 
 def rank_backends(
-    service: Service, backends: Sequence[Backend], topology: Topology
+    service: Service, backends: Sequence[Backend], topology: Topology, locality: Locality
 ) -> tuple[tuple[Backend, ...], ...]:
     """Group backends by preference, most preferred first; no group is empty.
 
@@ -77,14 +78,14 @@ def rank_backends(
     """
     if service.local_endpoints_only:
         backends = [b for b in backends if topology.is_on_node(b.endpoint)]
-    match service.traffic_distribution:
-        case TrafficDistribution.ANYWHERE:
+    match locality:
+        case Locality.ANY:
             groups: list[list[Backend]] = [list(backends)]
-        case TrafficDistribution.SAME_ZONE:
+        case Locality.ZONE:
             groups = [[], []]
             for backend in backends:
                 groups[0 if topology.is_in_zone(backend.endpoint) else 1].append(backend)
-        case TrafficDistribution.SAME_NODE:
+        case Locality.NODE:
             groups = [[], [], []]
             for backend in backends:
                 on_node = topology.is_on_node(backend.endpoint)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
 from envoy.config.core.v3.address_pb2 import Address, CidrRange, SocketAddress
 from envoy.config.core.v3.base_pb2 import (
@@ -60,6 +61,7 @@ from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutat
 from envoy.type.v3.hash_policy_pb2 import HashPolicy
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
+from culvert.compile.access_log import connection_log, marker_filters, request_log
 from culvert.compile.http import (
     DESTINATION_HEADER,
     MAX_HEADERS_KIB,
@@ -106,7 +108,7 @@ def compile_listeners(settings: Settings) -> tuple[Resource, ...]:
         ProxyListener.SERVICE_HTTP: (_http_filter(_service_http_manager()),),
         ProxyListener.SERVICE_TCP: (
             _cluster_by_destination(),
-            _tcp_filter("service_tcp", _NO_CLUSTER),
+            _tcp_filter("service_tcp", _NO_CLUSTER, connection_log()),
         ),
         ProxyListener.POD_HTTP: (_http_filter(_pod_http_manager()),),
         ProxyListener.POD_TCP: (_tcp_filter("pod_tcp", POD_TCP_CLUSTER),),
@@ -181,7 +183,7 @@ def _cluster_by_destination() -> Filter:
     )
 
 
-def _tcp_filter(stat_prefix: str, cluster: str) -> Filter:
+def _tcp_filter(stat_prefix: str, cluster: str, access_log: Sequence[AccessLog] = ()) -> Filter:
     return Filter(
         name="envoy.filters.network.tcp_proxy",
         typed_config=pack(
@@ -191,8 +193,9 @@ def _tcp_filter(stat_prefix: str, cluster: str) -> Filter:
                 # Without the mesh nothing would cut an idle connection either.
                 idle_timeout=duration(0),
                 max_connect_attempts=UInt32Value(value=3),
-                # Read only by clusters that hash, those with ClientIP affinity.
+                # Read only by clusters that hash, those with affinity to the client's address.
                 hash_policy=[HashPolicy(source_ip=HashPolicy.SourceIp())],
+                access_log=access_log,
             )
         ),
     )
@@ -209,6 +212,10 @@ def _service_http_manager() -> manager_pb2.HttpConnectionManager:
         name=DESTINATION_HEADER, index=0
     )
     manager = _http_manager("service_http")
+    manager.access_log.extend(request_log())
+    # First, so that what a later filter refuses is marked as well.
+    for index, marker in enumerate(marker_filters()):
+        manager.http_filters.insert(index, marker)
     manager.scoped_routes.CopyFrom(
         manager_pb2.ScopedRoutes(
             name="services",

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 from culvert.compile.clusters import compile_service_cluster
 from culvert.compile.endpoints import compile_endpoints, rank_backends, select_backends
-from culvert.compile.enrolment import enrol_service
+from culvert.compile.enrolment import ServiceEnrolment, enrol_service
 from culvert.compile.names import (
     endpoints_name,
     http_cluster_name,
     ip_version,
     tcp_cluster_name,
 )
-from culvert.compile.protocol import Protocol, is_unknown_reserved, port_protocol
+from culvert.compile.protocol import Protocol, is_unknown_reserved
 from culvert.compile.routes import compile_scope
 from culvert.compile.topology import Topology
+from culvert.compile.traffic import NO_POLICY, ServicePolicy, settle_traffic
 from culvert.model.codes import (
     DUPLICATE_SERVICE_PORT,
     EXTERNAL_NAME,
@@ -63,23 +64,60 @@ class ServicePart:
     findings: tuple[Finding, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What every claim of a Service is made from."""
+
+    service: Service
+    enrolment: ServiceEnrolment
+    slices: Sequence[EndpointSlice]
+    topology: Topology
+    settings: Settings
+    policy: ServicePolicy
+
+    def protocol(self, port: ServicePort) -> Protocol:
+        return self.enrolment.protocols[port.port_host]
+
+    @property
+    def flags(self) -> DestinationFlag:
+        return DestinationFlag.FAIL_OPEN if self.enrolment.fail_open else DestinationFlag.NONE
+
+
 def compile_service(
     service: Service,
     slices: Sequence[EndpointSlice],
     namespace: Namespace | None,
     topology: Topology,
     settings: Settings,
+    policy: ServicePolicy = NO_POLICY,
 ) -> ServicePart:
-    """Compile one Service with the endpoint slices that belong to it."""
+    """Compile one Service with the endpoint slices that belong to it, and the policies for it."""
     subject = f"Service {service.key}"
     enrolment = enrol_service(service, namespace, settings)
     if not enrolment.captured:
         return ServicePart(subject, findings=enrolment.findings)
-    flags = DestinationFlag.FAIL_OPEN if enrolment.fail_open else DestinationFlag.NONE
-    findings = [*enrolment.findings, *_check_shape(service)]
+    frame = _Frame(service, enrolment, slices, topology, settings, policy)
+    ports, port_findings = _tcp_ports(frame)
+    virtual: list[Claim] = []
+    endpoints: list[Claim] = []
+    for field, port in ports:
+        if service.kind is ServiceKind.CLUSTER_IP:
+            virtual += (
+                _claim_address(frame, port, address, field) for address in service.cluster_addresses
+            )
+        elif service.kind is ServiceKind.HEADLESS:
+            endpoints += _claim_endpoints(frame, port, field)
+    findings = (*enrolment.findings, *_check_shape(service), *port_findings)
+    return ServicePart(subject, tuple(virtual), tuple(endpoints), findings)
+
+
+def _tcp_ports(frame: _Frame) -> tuple[list[tuple[str, ServicePort]], list[Finding]]:
+    """The ports in force, each with its place in the Service, and what is wrong with the others."""
+    subject = f"Service {frame.service.key}"
     ports = []
+    findings = []
     seen: set[int] = set()
-    for index, port in enumerate(service.ports):
+    for index, port in enumerate(frame.service.ports):
         if port.protocol != "TCP":
             continue
         field = f"spec.ports[{index}]"
@@ -96,7 +134,7 @@ def compile_service(
             continue
         seen.add(port.port_host)
         ports.append((field, port))
-        if is_unknown_reserved(port.app_protocol):
+        if is_unknown_reserved(port.app_protocol) and not frame.protocol(port).is_http:
             findings.append(
                 Finding(
                     UNKNOWN_APP_PROTOCOL.id,
@@ -107,17 +145,7 @@ def compile_service(
                     Severity.WARNING,
                 )
             )
-    virtual: list[Claim] = []
-    endpoints: list[Claim] = []
-    for field, port in ports:
-        if service.kind is ServiceKind.CLUSTER_IP:
-            virtual += (
-                _claim_address(service, port, address, field, flags, slices, topology, settings)
-                for address in service.cluster_addresses
-            )
-        elif service.kind is ServiceKind.HEADLESS:
-            endpoints += _claim_endpoints(port, field, flags, slices)
-    return ServicePart(subject, tuple(virtual), tuple(endpoints), tuple(findings))
+    return ports, findings
 
 
 def _check_shape(service: Service) -> list[Finding]:
@@ -146,50 +174,45 @@ def _check_shape(service: Service) -> list[Finding]:
     return []
 
 
-def _claim_address(
-    service: Service,
-    port: ServicePort,
-    address: str,
-    field: str,
-    flags: DestinationFlag,
-    slices: Sequence[EndpointSlice],
-    topology: Topology,
-    settings: Settings,
-) -> Claim:
+def _claim_address(frame: _Frame, port: ServicePort, address: str, field: str) -> Claim:
+    service, settings = frame.service, frame.settings
     version = ip_version(address)
-    protocol = port_protocol(port)
+    protocol = frame.protocol(port)
+    traffic = settle_traffic(
+        settings, service, port, protocol, frame.enrolment.traffic, frame.policy
+    )
     by_eds = endpoints_name(service.key, port.port_host, version)
-    affinity = service.client_ip_affinity
-    backends = select_backends(service, port, slices, version)
-    assignment = compile_endpoints(by_eds, rank_backends(service, backends, topology))
+    backends = select_backends(service, port, frame.slices, version)
+    groups = rank_backends(service, backends, frame.topology, traffic.locality)
+    assignment = compile_endpoints(by_eds, groups)
     name = (
         http_cluster_name(service.key, port.port_host, version)
         if protocol.is_http
         else tcp_cluster_name(address, port.port_host)
     )
-    cluster = compile_service_cluster(name, by_eds, by_eds, protocol, affinity, settings)
+    cluster = compile_service_cluster(name, by_eds, by_eds, protocol, traffic, settings)
     resources: tuple[Resource, ...] = (cluster, assignment)
     if protocol.is_http:
-        scope = compile_scope(address, port.port_host, by_eds, name, affinity)
+        scope = compile_scope(address, port.port_host, by_eds, name, traffic)
         resources = (*resources, scope)
     listener = ProxyListener.SERVICE_HTTP if protocol.is_http else ProxyListener.SERVICE_TCP
     return Claim(
         DestinationKey(address16(address), port.port_host),
-        Destination(listener, flags),
+        Destination(listener, frame.flags),
         field,
         resources,
     )
 
 
-def _claim_endpoints(
-    port: ServicePort, field: str, flags: DestinationFlag, slices: Sequence[EndpointSlice]
-) -> list[Claim]:
+def _claim_endpoints(frame: _Frame, port: ServicePort, field: str) -> list[Claim]:
     """Every endpoint, ready or not: which of them DNS hands out is not for the proxy to judge."""
-    http = port_protocol(port) is not Protocol.TCP
-    destination = Destination(ProxyListener.POD_HTTP if http else ProxyListener.POD_TCP, flags)
+    http = frame.protocol(port).is_http
+    destination = Destination(
+        ProxyListener.POD_HTTP if http else ProxyListener.POD_TCP, frame.flags
+    )
     keys = {
         DestinationKey(address16(endpoint.addresses[0]), target.port_host)
-        for part in slices
+        for part in frame.slices
         for target in part.ports
         if target.name == port.name and target.protocol == port.protocol
         for endpoint in part.endpoints

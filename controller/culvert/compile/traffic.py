@@ -8,10 +8,12 @@ item is settled by itself: who says nothing of it leaves it as it was.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 
+from culvert.compile.protocol import Protocol
 from culvert.model.service import Service, ServicePort, TrafficDistribution
 from culvert.model.settings import Settings
 from culvert.model.traffic import (
@@ -33,6 +35,7 @@ _LOCALITIES = {
     TrafficDistribution.SAME_ZONE: Locality.ZONE,
     TrafficDistribution.SAME_NODE: Locality.NODE,
 }
+_OF_REQUESTS = (AffinityKind.COOKIE, AffinityKind.HEADER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +78,39 @@ def settle_traffic(
     settings: Settings,
     service: Service,
     port: ServicePort,
+    protocol: Protocol,
     annotations: TrafficOverrides,
     policy: ServicePolicy = NO_POLICY,
 ) -> ServiceTraffic:
-    """What holds for one port of a Service."""
-    settled = merge(
+    """What holds for one port of a Service. Opaque ports have no cookies and headers to look at."""
+    said = merge(
         settings.traffic,
         _own_fields(service),
         annotations,
         policy.service,
         policy.by_port_name.get(port.name, NOTHING_SAID),
     )
-    said = {
-        name: value for name, value in msgspec.structs.asdict(settled).items() if value is not None
-    }
-    return ServiceTraffic(**{"connect_timeout_seconds": settings.connect_timeout_seconds} | said)
+    settled = ServiceTraffic(
+        **{"connect_timeout_seconds": settings.connect_timeout_seconds} | _items(said)
+    )
+    if not protocol.is_http and settled.session_affinity.kind in _OF_REQUESTS:
+        return replace(settled, session_affinity=NO_AFFINITY)
+    return settled
 
 
 def merge(*overrides: TrafficOverrides) -> TrafficOverrides:
     """One value from several, later ones stronger, item by item."""
-    said = {}
+    said: dict[str, Any] = {}
     for override in overrides:
-        for name, value in msgspec.structs.asdict(override).items():
-            if value is not None:
-                said[name] = value
+        said |= _items(override)
     return TrafficOverrides(**said)
+
+
+def _items(override: TrafficOverrides) -> dict[str, Any]:
+    if override is NOTHING_SAID:
+        return {}
+    items = msgspec.structs.asdict(override)
+    return {name: value for name, value in items.items() if value is not None}
 
 
 def _own_fields(service: Service) -> TrafficOverrides:

@@ -92,6 +92,11 @@ MAP_FULL = Code(
     "A map of the data path is full",
     "What did not fit is not captured or not accelerated; the rest is.",
 )
+ANNOTATION_WITHOUT_EFFECT = Code(
+    "CV0405",
+    "An annotation asks for what cannot be done here",
+    "It is ignored for the ports that the finding names; the rest of the object is in effect.",
+)
 PROXY_REJECTED_RESOURCE = Code(
     "CV0501",
     "The proxy rejected a resource",
@@ -124,6 +129,7 @@ CODES: tuple[Code, ...] = (
     UNKNOWN_ANNOTATION,
     DUPLICATE_ADDRESS,
     MAP_FULL,
+    ANNOTATION_WITHOUT_EFFECT,
     PROXY_REJECTED_RESOURCE,
     PROXY_REJECTED_REMOVAL,
     PROXY_ASKED_FOR_UNKNOWN_TYPE,

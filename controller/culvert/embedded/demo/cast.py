@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from culvert.compile.enrolment import MESH
+from culvert.compile.annotations.registry import MESH
 from culvert.compile.protocol import port_protocol
 from culvert.model.service import ServicePort
 
@@ -79,8 +79,8 @@ def owns_pods(document: Mapping[str, Any]) -> bool:
 
 def asks_for_mesh(pod: Mapping[str, str], namespace: Mapping[str, str]) -> bool:
     """Whether labels put a pod into the mesh; the pod's own wins over its namespace's."""
-    own = pod.get(MESH)
-    return (own if own in ("enabled", "disabled") else namespace.get(MESH)) == "enabled"
+    own = pod.get(MESH.name)
+    return (own if own in ("enabled", "disabled") else namespace.get(MESH.name)) == "enabled"
 
 
 def scaled(document: Mapping[str, Any], name: ObjectName, replicas: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Labels and annotations under ``culvert.dev/``: what their owners ask of the mesh."""

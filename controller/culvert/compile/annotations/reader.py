@@ -1,0 +1,72 @@
+"""Reads the labels and annotations of one object, and says what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import TypeVar
+
+from culvert.compile.annotations.parsed import Problem
+from culvert.compile.annotations.registry import PREFIX, Annotation, Kind, On, homes_of, known_names
+from culvert.model.codes import INVALID_MESH_LABEL, UNKNOWN_ANNOTATION, Code
+from culvert.model.finding import Finding, Severity
+
+T = TypeVar("T")
+
+_FIELDS = {Kind.LABEL: "labels", Kind.ANNOTATION: "annotations"}
+
+
+class Reader:
+    """One object's labels and annotations. ``findings`` grow as it reads."""
+
+    def __init__(
+        self, on: On, name: str, labels: Mapping[str, str], annotations: Mapping[str, str]
+    ) -> None:
+        """``name`` is that of the object, with its namespace where it has one."""
+        self.findings: list[Finding] = []
+        self._on = on
+        self._subject = f"{on} {name}"
+        self._values = {Kind.LABEL: labels, Kind.ANNOTATION: annotations}
+        # Most objects have none; looking for unknown ones is what costs.
+        if any(key.startswith(PREFIX) for part in self._values.values() for key in part):
+            self._report_unknown()
+
+    def has(self, annotation: Annotation[T]) -> bool:
+        """Whether the object has it, valid or not."""
+        return annotation.name in self._values[annotation.kind]
+
+    def read(self, annotation: Annotation[T]) -> T | None:
+        """Its value; ``None`` where the default holds, with a finding if that is a surprise."""
+        text = self._values[annotation.kind].get(annotation.name)
+        if text is None:
+            return None
+        parsed = annotation.parse(text)
+        for problem in parsed.problems:
+            self.report(INVALID_MESH_LABEL, annotation, problem)
+        return parsed.value
+
+    def report(self, code: Code, annotation: Annotation[T], problem: Problem) -> None:
+        """Add a finding about one of them."""
+        self._add(code, annotation.kind, annotation.name, problem)
+
+    def _add(self, code: Code, kind: Kind, name: str, problem: Problem) -> None:
+        field = f"metadata.{_FIELDS[kind]}[{name}]"
+        self.findings.append(Finding(code.id, self._subject, field, *problem, Severity.WARNING))
+
+    def _report_unknown(self) -> None:
+        for kind in (Kind.ANNOTATION, Kind.LABEL):
+            known = known_names(self._on, kind)
+            for name in sorted(self._values[kind]):
+                if name.startswith(PREFIX) and name not in known:
+                    problem = Problem(f"this {kind} means nothing here", self._remedy(name, kind))
+                    self._add(UNKNOWN_ANNOTATION, kind, name, problem)
+
+    def _remedy(self, name: str, kind: Kind) -> str:
+        if kind is Kind.ANNOTATION and name in known_names(self._on, Kind.LABEL):
+            return "make it a label"
+        if kind is Kind.LABEL and name in known_names(self._on, Kind.ANNOTATION):
+            return "make it an annotation"
+        if homes := homes_of(name, kind):
+            return f"put it on a {' or a '.join(homes)}"
+        close = get_close_matches(name, known_names(self._on, kind), n=1)
+        return f"did you mean {close[0]}?" if close else "remove it"
