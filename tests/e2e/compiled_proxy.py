@@ -14,6 +14,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +110,7 @@ class _Echo(socketserver.StreamRequestHandler):
             self.wfile.write(str(len(head)).encode() + b"\r\n\r\n" + head)
 
 
-class _Greeter(socketserver.StreamRequestHandler):
+class Greeter(socketserver.StreamRequestHandler):
     """Speaks first, then reads to the end, then answers: both half-closes are needed."""
 
     def handle(self) -> None:
@@ -116,7 +118,7 @@ class _Greeter(socketserver.StreamRequestHandler):
         self.wfile.write(b"got " + self.rfile.read())
 
 
-def _serve(address: str, port: int, handler: type[socketserver.BaseRequestHandler]) -> None:
+def serve(address: str, port: int, handler: type[socketserver.BaseRequestHandler]) -> None:
     class Server(socketserver.ThreadingTCPServer):
         address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
         allow_reuse_address = True
@@ -126,7 +128,7 @@ def _serve(address: str, port: int, handler: type[socketserver.BaseRequestHandle
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
-def _get(address: str, port: int, path: str, headers: dict[str, str]) -> dict[str, Any]:
+def get(address: str, port: int, path: str, headers: dict[str, str]) -> dict[str, Any]:
     connection = http.client.HTTPConnection(address, port, timeout=10)
     try:
         connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
@@ -145,7 +147,7 @@ def _get(address: str, port: int, path: str, headers: dict[str, str]) -> dict[st
         connection.close()
 
 
-def _greet(address: str, port: int) -> dict[str, Any]:
+def greet(address: str, port: int) -> dict[str, Any]:
     with socket.create_connection((address, port), timeout=10) as client:
         try:
             greeting = client.makefile("rb").readline().decode()
@@ -158,11 +160,11 @@ def _greet(address: str, port: int) -> dict[str, Any]:
         return {"greeting": greeting, "answer": answer}
 
 
-def _run(*command: str) -> None:
+def run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-def _redirect(world: World, desired: Desired) -> None:
+def redirect(world: World, desired: Desired) -> None:
     ports = world.settings.listener_ports
     unknown = {
         DestinationKey(address16("10.96.0.99"), 80): Destination(ProxyListener.SERVICE_HTTP),
@@ -171,11 +173,11 @@ def _redirect(world: World, desired: Desired) -> None:
     for key, destination in (desired.redirect.destinations | unknown).items():
         address = address_text(key.address)
         tool, length = ("ip6tables", 128) if ":" in address else ("iptables", 32)
-        _run("ip", "address", "replace", f"{address}/{length}", "dev", "lo")
+        run("ip", "address", "replace", f"{address}/{length}", "dev", "lo")
         if destination.listener is ProxyListener.DIRECT:
             continue
         match = ["--dport", str(key.port_host)] if key.port_host else []
-        _run(
+        run(
             *(tool, "-t", "nat", "-A", "OUTPUT", "-p", "tcp", "-d", address, *match),
             # The proxy's own connections leave alone what they go to.
             *("-m", "owner", "!", "--gid-owner", "4242", "-j", "REDIRECT", "--to-ports"),
@@ -188,15 +190,52 @@ def main() -> None:
     folder, manifest, envoy = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     settings = Settings(proxy_addresses=("127.0.0.1", "::1"))
     world = ManifestSource([manifest], settings).read()
+    run("ip", "link", "set", "lo", "up")
+    with running_proxy(folder, world, envoy):
+        serve("127.0.0.1", 9001, _Echo)
+        serve("::1", 9001, _Echo)
+        serve("127.0.0.1", 9002, Greeter)
+        serve("10.244.1.5", 9003, _Echo)
+        serve("10.244.1.5", 9004, Greeter)
+        spoof = {"Host": "web", "X-Culvert-Destination": "10.96.0.99:80", "X-CamelReq": "1"}
+        forwarded = {
+            "Host": "web",
+            "X-Forwarded-Proto": "https",
+            "X-Forwarded-For": "10.9.9.9",
+            "X-Request-Id": "mine",
+        }
+        answers = {
+            "http": get("10.96.0.10", 80, "/a//b%2Fc/../d?e", {"Host": "web", "X-CamelReq": "1"}),
+            "http_ipv6": get("fd00:10:96::10", 80, "/", {"Host": "web"}),
+            "spoofed": get("10.96.0.10", 80, "/", spoof),
+            "forwarded": get("10.96.0.10", 80, "/", forwarded),
+            "unknown": get("10.96.0.99", 80, "/", {"Host": "web"}),
+            "tcp_unknown": greet("10.96.0.99", 81),
+            "no_endpoint": get("10.96.0.12", 80, "/", {"Host": "web"}),
+            "pod_http": get("10.244.1.5", 9003, "/", {"Host": "web"}),
+            "tcp": greet("10.96.0.11", 81),
+            "sticky": greet("10.96.0.13", 81),
+            "pod_tcp": greet("10.244.1.5", 9004),
+            "tcp_no_endpoint": greet("10.96.0.12", 81),
+            **{
+                f"listener {address} {port}": get(address, port, "/", {"Host": "web"})
+                for address in settings.proxy_addresses
+                for port in msgspec.structs.astuple(settings.listener_ports)
+            },
+            "after": get("10.96.0.10", 80, "/", {"Host": "web"}),
+        }
+    print(json.dumps(answers))
+
+
+@contextmanager
+def running_proxy(folder: Path, world: World, envoy: str) -> Iterator[None]:
+    """Envoy with what a world compiles to for node-a, reached by redirection; its log in a file.
+
+    Everything is written to the log when this ends.
+    """
     desired = compile_node(world, "node-a")
     bootstrap = static_bootstrap(desired, folder)
-    _run("ip", "link", "set", "lo", "up")
-    _redirect(world, desired)
-    _serve("127.0.0.1", 9001, _Echo)
-    _serve("::1", 9001, _Echo)
-    _serve("127.0.0.1", 9002, _Greeter)
-    _serve("10.244.1.5", 9003, _Echo)
-    _serve("10.244.1.5", 9004, _Greeter)
+    redirect(world, desired)
     with (folder / "envoy.log").open("wb") as log:
         proxy = subprocess.Popen(
             [envoy, "-c", str(bootstrap), "--concurrency", "1", "-l", "warning"],
@@ -206,41 +245,14 @@ def main() -> None:
             extra_groups=[],
         )
     try:
-        _await_listeners(settings, proxy)
-        spoof = {"Host": "web", "X-Culvert-Destination": "10.96.0.99:80", "X-CamelReq": "1"}
-        forwarded = {
-            "Host": "web",
-            "X-Forwarded-Proto": "https",
-            "X-Forwarded-For": "10.9.9.9",
-            "X-Request-Id": "mine",
-        }
-        answers = {
-            "http": _get("10.96.0.10", 80, "/a//b%2Fc/../d?e", {"Host": "web", "X-CamelReq": "1"}),
-            "http_ipv6": _get("fd00:10:96::10", 80, "/", {"Host": "web"}),
-            "spoofed": _get("10.96.0.10", 80, "/", spoof),
-            "forwarded": _get("10.96.0.10", 80, "/", forwarded),
-            "unknown": _get("10.96.0.99", 80, "/", {"Host": "web"}),
-            "tcp_unknown": _greet("10.96.0.99", 81),
-            "no_endpoint": _get("10.96.0.12", 80, "/", {"Host": "web"}),
-            "pod_http": _get("10.244.1.5", 9003, "/", {"Host": "web"}),
-            "tcp": _greet("10.96.0.11", 81),
-            "sticky": _greet("10.96.0.13", 81),
-            "pod_tcp": _greet("10.244.1.5", 9004),
-            "tcp_no_endpoint": _greet("10.96.0.12", 81),
-            **{
-                f"listener {address} {port}": _get(address, port, "/", {"Host": "web"})
-                for address in settings.proxy_addresses
-                for port in msgspec.structs.astuple(settings.listener_ports)
-            },
-            "after": _get("10.96.0.10", 80, "/", {"Host": "web"}),
-        }
+        await_listeners(world.settings, proxy)
+        yield
     finally:
         proxy.terminate()
         proxy.wait()
-    print(json.dumps(answers))
 
 
-def _await_listeners(settings: Settings, proxy: subprocess.Popen[bytes]) -> None:
+def await_listeners(settings: Settings, proxy: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
     while proxy.poll() is None and time.monotonic() < deadline:
         try:
