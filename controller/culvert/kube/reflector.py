@@ -170,7 +170,10 @@ class Reflector(Generic[T]):
             health,
             synced=listing.synced,
             absent=listing.absent,
-            stale_since_seconds=health.stale_since_seconds or time.time(),
+            # That there is no such kind is an answer like any other.
+            stale_since_seconds=None
+            if listing.absent and isinstance(error, ApiError) and error.status == 404
+            else health.stale_since_seconds or time.time(),
             error=str(error),
             failures=health.failures + 1,
         )

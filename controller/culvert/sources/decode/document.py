@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,7 +12,7 @@ from culvert.model.node import Namespace, Node
 from culvert.model.service import Service
 from culvert.model.workload import Workload
 from culvert.sources.decode import objects, wire
-from culvert.sources.decode.error import DecodeError
+from culvert.sources.decode.rejection import rejection
 
 Decoded = Namespace | Node | Workload | Service | EndpointSlice
 
@@ -108,7 +107,7 @@ def _decoder(
         try:
             decoded = msgspec.convert(document, shape)
         except msgspec.ValidationError as error:
-            raise _rejection(error) from error
+            raise rejection(error) from error
         return build(decoded)
 
     return decode
@@ -125,25 +124,3 @@ _KINDS: Mapping[str, _Kind] = {
         _decoder(wire.EndpointSliceObject, objects.endpoint_slice),
     ),
 }
-
-_WITH_PATH = re.compile(r"(?s)(?P<message>.*) - at `(?:key in )?\$?\.?(?P<path>[^`]*)`")
-_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
-
-
-def _rejection(error: msgspec.ValidationError) -> DecodeError:
-    """Put msgspec's wording of a mismatch into ours.
-
-    It reads ``Expected `int`, got `str` - at `$.spec.ports[0].port` ``.
-    """
-    text = str(error)
-    with_path = _WITH_PATH.fullmatch(text)
-    message, path = (with_path["message"], with_path["path"]) if with_path else (text, "")
-    missing = _MISSING.fullmatch(message)
-    if missing:
-        return DecodeError(".".join(filter(None, (path, missing["name"]))), "is missing", "add it")
-    words = message.replace("`", "").replace(" | null", "")
-    if re.match("Expected str, got (bool|int|float)", words):
-        return DecodeError(path, words[:1].lower() + words[1:], "put the value in quotes")
-    return DecodeError(
-        path, words[:1].lower() + words[1:], "write a value of the type the Kubernetes API asks for"
-    )
