@@ -34,6 +34,12 @@ MESSAGES: Mapping[str, Any] = {
     ENDPOINT_TYPE: endpoint_pb2.ClusterLoadAssignment,
     SCOPED_ROUTE_TYPE: scoped_route_pb2.ScopedRouteConfiguration,
 }
+MAPS = (
+    "filter_metadata",
+    "json_format",
+    "typed_extension_protocol_options",
+    "typed_per_filter_config",
+)
 FILES = {
     LISTENER_TYPE: "listeners.yaml",
     CLUSTER_TYPE: "clusters.yaml",
@@ -88,7 +94,19 @@ def _message(resource: Resource) -> Any:
     text = json_format.MessageToJson(
         MESSAGES[resource.type_url].FromString(resource.body), preserving_proto_field_name=True
     )
-    return json.loads(text)
+    return _with_maps_in_order(json.loads(text))
+
+
+def _with_maps_in_order(value: Any) -> Any:
+    """Protobuf's maps have no order of their own; fields keep theirs."""
+    if isinstance(value, list):
+        return [_with_maps_in_order(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _with_maps_in_order(dict(sorted(item.items())) if key in MAPS else item)
+        for key, item in value.items()
+    }
 
 
 def _redirect(table: RedirectTable) -> Mapping[str, Any]:

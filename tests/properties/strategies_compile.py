@@ -11,6 +11,7 @@ from culvert.model.key import ObjectKey
 from culvert.model.node import ZONE_LABEL, Namespace, Node
 from culvert.model.service import Service, ServiceKind, ServicePort, TrafficDistribution
 from culvert.model.settings import Settings
+from culvert.model.traffic import AccessLog, OutlierDetection, TrafficOverrides
 from culvert.model.workload import Phase, Workload
 from culvert.model.world import World
 from hypothesis import strategies as st
@@ -32,6 +33,10 @@ ANNOTATIONS = st.sampled_from(
         {"culvert.dev/acceleration": "disabled"},
         {"culvert.dev/exclude-inbound-ports": "80,nonsense"},
         {"culvert.dev/exclude-outbound-cidrs": "10.0.0.0/8"},
+        {"culvert.dev/protocol": "80=http,tcp=grpc,81=?"},
+        {"culvert.dev/retry-on": "5xx", "culvert.dev/request-timeout": "1s"},
+        {"culvert.dev/locality": "node", "culvert.dev/session-affinity": "cookie=c"},
+        {"culvert.dev/access-log": "all", "culvert.dev/session-affinity": "none"},
     ]
 )
 ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "fd00::1"])
@@ -103,7 +108,14 @@ def endpoint_slices() -> st.SearchStrategy[EndpointSlice]:
 
 
 cgroups = st.dictionaries(st.sampled_from(["u1", "u2"]), st.integers(1, 3), max_size=2)
-settings = st.builds(Settings, fail_open=st.booleans(), acceleration=st.booleans())
+traffic = st.builds(
+    TrafficOverrides,
+    retry_attempts=st.sampled_from([None, 0, 1]),
+    max_requests=st.sampled_from([None, 5]),
+    outlier_detection=st.sampled_from([None, OutlierDetection()]),
+    access_log=st.sampled_from([None, *AccessLog]),
+)
+settings = st.builds(Settings, fail_open=st.booleans(), acceleration=st.booleans(), traffic=traffic)
 
 
 def changes() -> st.SearchStrategy[Mapping[str, Any]]:

@@ -68,5 +68,7 @@ class Reader:
             return "make it an annotation"
         if homes := homes_of(name, kind):
             return f"put it on a {' or a '.join(homes)}"
-        close = get_close_matches(name, known_names(self._on, kind), n=1)
-        return f"did you mean {close[0]}?" if close else "remove it"
+        # Without the prefix, which makes any two of them look alike.
+        known = [known.removeprefix(PREFIX) for known in known_names(self._on, kind)]
+        close = get_close_matches(name.removeprefix(PREFIX), known, n=1)
+        return f"did you mean {PREFIX}{close[0]}?" if close else "remove it"
