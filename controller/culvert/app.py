@@ -317,7 +317,7 @@ class Agent:
         last_difference = 0
         while True:
             await asyncio.sleep(_LISTENER_CHECK_SECONDS)
-            real = read_proxy_listeners(config)
+            real = await self._in_kernel_thread(partial(read_proxy_listeners, config))
             difference = real - self._maps.proxy_listeners()
             if difference and difference == last_difference and self._attached:
                 _log.warning("corrected the count of proxy listeners", sockets=real)
