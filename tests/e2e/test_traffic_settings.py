@@ -110,11 +110,17 @@ class TestAccessLog:
         lines = [line for line in answers["log"] if line["service"] == "shop/opaque-logged|81"]
         assert [line["bytes_received"] for line in lines] == [len("bytes")]
 
+    def test_failed_connections_are_logged_where_those_are_wanted(self, answers: Answers) -> None:
+        assert not any(seen.get("greeting") for seen in answers["opaque_failing"])
+        lines = [line for line in answers["log"] if line["service"] == "shop/opaque-failing|81"]
+        assert [line["flags"] for line in lines] == ["UH"]
+
     def test_nothing_else_is_logged(self, answers: Answers) -> None:
         assert {line["service"] for line in answers["log"]} == {
             "shop/logged|80",
             "shop/failures-logged|80",
             "shop/opaque-logged|81",
+            "shop/opaque-failing|81",
         }
 
     def test_no_secret_is_logged(self, answers: Answers) -> None:

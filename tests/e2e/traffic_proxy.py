@@ -26,6 +26,7 @@ from tests.e2e.compiled_proxy import Greeter, greet, run, running_proxy, serve
 PLAIN, TIMED, RETRYING, PER_TRY, UNREPEATED, HALF_DEAD = (f"10.96.1.{n}" for n in range(1, 7))
 COOKIE, HEADER, ROBIN, LOGGED, FAILURES_LOGGED, IDLE = (f"10.96.1.{n}" for n in range(7, 13))
 OPAQUE_LOGGED, RELABELLED, HALF_BROKEN = (f"10.96.1.{n}" for n in range(13, 16))
+OPAQUE_FAILING, OPAQUE_QUIET = (f"10.96.1.{n}" for n in range(16, 18))
 
 _attempts: Counter[str] = Counter()
 _released = threading.Event()
@@ -112,6 +113,7 @@ def probe_annotations() -> dict[str, Any]:
             ask(FAILURES_LOGGED, path)["status"] for path in ("/", "/fail/9/logged")
         ],
         "opaque_logged": greet(OPAQUE_LOGGED, 81),
+        "opaque_failing": [greet(address, 81) for address in (OPAQUE_FAILING, OPAQUE_QUIET)],
     }
     _released.set()
     return answers
