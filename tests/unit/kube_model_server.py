@@ -15,6 +15,7 @@ class ModelServer:
     """One collection with a history that can be compacted. Versions count changes from 1."""
 
     streams_lists: bool = True
+    has_old_etcd: bool = False
     version: int = 1
     compacted: int = 0
     objects: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -61,6 +62,9 @@ class ModelServer:
         """Every event so far, then the end."""
         if request.params.get("sendInitialEvents"):
             if not self.streams_lists:
+                if self.has_old_etcd:
+                    yield b'{"type":"ERROR","object":{"code":500,"reason":"InternalError"}}'
+                    return
                 raise ApiError(422, "Invalid", "sendInitialEvents is forbidden")
             for name in sorted(self.objects):
                 yield f'{{"type":"ADDED","object":{self.object_json(name)}}}'.encode()

@@ -229,6 +229,17 @@ def test_a_kind_that_is_uninstalled_takes_its_objects_with_it(server: ModelServe
     assert values(listing) == expected(server)
 
 
+@pytest.mark.parametrize("has_old_etcd", [True, False])
+def test_a_server_that_cannot_stream_a_list_is_asked_for_pages_at_once(has_old_etcd: bool) -> None:
+    server = ModelServer(streams_lists=False, has_old_etcd=has_old_etcd)
+    server.put("a", "1")
+    listing: Listing[Thing] = Listing(decode)
+    ask(listing, server)
+    assert not listing.next_request().is_watch
+    ask(listing, server)
+    assert values(listing) == {"a": "1"}
+
+
 def test_a_list_whose_pages_expire_is_then_asked_for_in_one(server: ModelServer) -> None:
     listing: Listing[Thing] = Listing(decode, page_objects=1, stream_lists=False)
     ask(listing, server)

@@ -27,6 +27,9 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 
 _ABSENT_AFTER = 2
 """So many 404 in a row are believed: a single one may come of a server that is still starting."""
+_CANNOT_STREAM = frozenset({400, 422, 500, 501})
+"""Refusals of a streamed list: a server that does not know it, or has it turned off (422), or whose
+etcd is older than 3.4.31 or 3.5.13 and cannot report its progress (500, as an ``ERROR`` event)."""
 
 
 class _Phase(Enum):
@@ -153,20 +156,19 @@ class Listing(Generic[T]):
             # It knows nothing of streamed lists, or cannot finish one.
             self._stream_lists = False
 
-    def fail(self, error: Exception) -> None:
-        """A request, or the stream that answered it, failed."""
+    def fail(self, error: Exception) -> bool:
+        """A request, or the stream that answered it, failed. Whether to ask on without a pause."""
         status = error.status if isinstance(error, ApiError) else 0
         self._not_found = self._not_found + 1 if status == 404 else 0
         if self._phase is _Phase.WATCH:
-            if not isinstance(error, ApiError) or status == 429 or (status >= 500):
-                return
-            self._phase = _Phase.LIST
-            if error.is_expired:
-                self._version = ""
-            return
-        if status in (400, 422) and self._stream_lists:
+            if isinstance(error, ApiError) and status != 429 and status < 500:
+                self._phase = _Phase.LIST
+                self._version = "" if error.is_expired else self._version
+            return False
+        if self._stream_lists and status in _CANNOT_STREAM:
             self._stream_lists = False
-        elif isinstance(error, ApiError):
+            return True
+        if isinstance(error, ApiError):
             if self._next_page and error.is_expired:
                 # A list so slow that its pages expire is better asked for in one.
                 self._page_objects = 0
@@ -176,6 +178,7 @@ class Listing(Generic[T]):
         if self._optional and self._not_found >= _ABSENT_AFTER:
             self.collection.keep_only(())
             self.synced = self.absent = True
+        return False
 
     def _finish_list(self, resource_version: str) -> None:
         self.collection.keep_only(self._listed)

@@ -117,8 +117,8 @@ class Reflector(Generic[T]):
             try:
                 await self._ask(self._listing.next_request())
             except (ApiError, ApiUnreachable, AccessError) as error:
-                self._listing.fail(error)
-                await asyncio.sleep(self._note_failure(error))
+                if not self._listing.fail(error):
+                    await asyncio.sleep(self._note_failure(error))
 
     async def _ask(self, request: Request) -> None:
         params = {**request.params, **self._selectors}
