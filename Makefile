@@ -8,7 +8,7 @@ BIN := .venv/bin
 PYTEST ?=
 ARGS ?=
 
-.PHONY: help setup demo test test-long bench lint lint-python lint-c clean
+.PHONY: help setup kubernetes demo test test-long bench lint lint-python lint-c clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,11 +16,14 @@ help: ## List the targets
 setup: ## Install what is missing; the other targets do it by themselves
 	@scripts/setup
 
+kubernetes: setup ## Build the Kubernetes control plane of the tests, once (four minutes)
+	@scripts/kubernetes/build
+
 demo: setup ## A mesh of two nodes on this machine, with real traffic
 	@$(BIN)/culvert demo $(ARGS)
 
 # First away with what a run that was killed left: it would be counted against this one.
-test: lint ## Lint, then every test but the long ones
+test: lint kubernetes ## Lint, then every test but the long ones
 	@$(BIN)/python scripts/leftovers.py --remove
 	@status=0; $(BIN)/pytest -m "not long" $(PYTEST) || status=$$?; \
 	$(BIN)/python scripts/leftovers.py || status=1; exit $$status

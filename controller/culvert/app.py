@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 from culvert import __version__
 from culvert.compile.cache import CachedCompiler
 from culvert.compile.redirect import compile_redirect_config
+from culvert.kube.client import KubeClient
 from culvert.model.codes import MAP_FULL, MISSING_FOLDER
 from culvert.model.desired import Desired
 from culvert.model.finding import Finding
@@ -40,6 +41,7 @@ from culvert.redirect.loading import LoaderOptions, load_or_reuse
 from culvert.redirect.plan import Change, diff, phases
 from culvert.redirect.report import Acceleration, LoadReport
 from culvert.sources.cgroups import CgroupSource
+from culvert.sources.kubernetes.source import KubernetesSource
 from culvert.sources.manifests import ManifestSource
 from culvert.status.document import (
     AgentStatus,
@@ -47,6 +49,7 @@ from culvert.status.document import (
     FindingLine,
     MapStatus,
     ProxyStatus,
+    SourceStatus,
     TypeStatus,
     VerdictCount,
 )
@@ -63,9 +66,17 @@ _LISTENER_CHECK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
+class KubernetesAccess:
+    """How to reach the API. ``kubeconfig`` None: $KUBECONFIG, else the pod's service account."""
+
+    kubeconfig: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentOptions:
     """Everything an agent is told from outside.
 
+    The world comes from the Kubernetes API if ``kubernetes`` is set, else from ``manifests``.
     ``pods_cgroup`` and ``proxy_cgroup`` are cgroup v2 directories, ``bpf_root`` one in bpffs that
     belongs to this agent alone, ``state_directory`` an ordinary one.
     """
@@ -81,6 +92,7 @@ class AgentOptions:
     state_directory: Path
     settings: Settings = field(default_factory=Settings)
     without: frozenset[str] = frozenset()
+    kubernetes: KubernetesAccess | None = None
 
 
 def pod_levels(cgroup_root: Path, pods_cgroup: Path) -> tuple[int, int]:
@@ -144,6 +156,7 @@ class Agent:
         self._worlds: _Slot[World] = _Slot()
         self._world: World | None = None
         self._cgroups: Mapping[str, int] | None = None
+        self._source: KubernetesSource | None = None
         # One thread for all system calls on maps and links: they block, and must not overtake.
         self._kernel_thread = ThreadPoolExecutor(1, thread_name_prefix="kernel")
         self._report: LoadReport | None = None
@@ -200,7 +213,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(serve(application, options.status_socket))
-                tasks.create_task(self._watch_manifests(settings))
+                tasks.create_task(self._watch_world(settings))
                 tasks.create_task(self._watch_cgroups())
                 tasks.create_task(self._reconcile(config))
                 tasks.create_task(self._check_listeners(config))
@@ -208,8 +221,16 @@ class Agent:
             self._maps.close()
             self._kernel_thread.shutdown()
 
-    async def _watch_manifests(self, settings: Settings) -> None:
-        worlds: AsyncIterator[World] = ManifestSource(self._options.manifests).watch()
+    async def _watch_world(self, settings: Settings) -> None:
+        access = self._options.kubernetes
+        if access is None:
+            await self._take_worlds(ManifestSource(self._options.manifests).watch(), settings)
+            return
+        async with KubeClient.load(access.kubeconfig) as api:
+            self._source = KubernetesSource(api, node=self._options.node)
+            await self._take_worlds(self._source.watch(), settings)
+
+    async def _take_worlds(self, worlds: AsyncIterator[World], settings: Settings) -> None:
         async for world in worlds:
             self._world = msgspec.structs.replace(world, settings=settings)
             self._offer()
@@ -373,12 +394,25 @@ class Agent:
                 verdict.name.lower(): VerdictCount(tally.count, tally.bytes)
                 for verdict, tally in maps.tallies().items()
             },
+            source=self._source_status(),
             findings=[
                 FindingLine(
                     one.code, one.severity.value, one.subject, one.field, one.message, one.remedy
                 )
                 for one in findings
             ],
+        )
+
+    def _source_status(self) -> SourceStatus:
+        if self._source is None:
+            return SourceStatus("manifests", synced=self._world is not None)
+        health = self._source.health()
+        return SourceStatus(
+            "kubernetes",
+            synced=health.synced,
+            stale_since_seconds=dict(health.stale),
+            absent=list(health.absent),
+            errors={name: kind.error for name, kind in health.kinds.items() if kind.error},
         )
 
 

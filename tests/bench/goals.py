@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import geometric_mean
 
 from tests.bench.cases import BULK_RATES, NEW_CONNECTIONS, REQUESTS
 from tests.bench.results import Results, Row
@@ -28,12 +29,7 @@ def goals(results: Results) -> list[Goal]:
     checks = [
         _rate_goal("d / b ≥ 2.5 at 16 connections, 1 KiB", _at(requests, 16), "b", 2.5),
         _rate_goal("d / b ≥ 1.6 at one connection, 1 KiB", _at(requests, 1), "b", 1.6),
-        _rate_goal(
-            "d / c ≥ 1.2 for small messages: 1 KiB bodies on kept connections, 1 KiB writes",
-            [row for row in small if row.table != NEW_CONNECTIONS],
-            "c",
-            1.2,
-        ),
+        *_small_message_goals([row for row in small if row.table != NEW_CONNECTIONS]),
         _rate_goal("d / c ≥ 1.0 in every row", results.rows, "c", 1.0),
         _goal(
             "p99 of d no higher than of c",
@@ -43,6 +39,20 @@ def goals(results: Results) -> list[Goal]:
         ),
     ]
     return [goal for goal in checks if goal.rows]
+
+
+def _small_message_goals(rows: Sequence[Row]) -> list[Goal]:
+    """As a whole, by the geometric mean, and row by row."""
+    what = "d / c ≥ 1.2 for small messages: 1 KiB bodies on kept connections, 1 KiB writes"
+    ratios = [ratio.spread.median for row in rows if (ratio := paired(row.rate, "d", "c"))]
+    if not ratios:
+        return []
+    mean = geometric_mean(ratios)
+    missed = [] if mean >= 1.2 else ["the mean"]
+    return [
+        Goal(f"{what}; their geometric mean is {mean:.2f}", len(ratios), missed),
+        _rate_goal("the same in each of these rows", rows, "c", 1.2),
+    ]
 
 
 def paired(values: Mapping[str, Sequence[float]], variant: str, base: str) -> Ratio | None:

@@ -46,7 +46,7 @@ def missed(*rows: Row) -> dict[str, list[str]]:
 def test_a_row_that_reaches_everything_is_missed_by_no_goal() -> None:
     good = row({"a": 9.0, "b": 1.0, "c": 2.0, "d": 2.5}, tails={"c": 2.0, "d": 1.0})
     found = missed(good)
-    assert len(found) == 4
+    assert len(found) == 5
     assert not any(found.values())
 
 
@@ -54,6 +54,17 @@ def test_a_row_below_a_goal_is_named_with_what_it_reached() -> None:
     found = missed(row({"a": 9.0, "b": 1.0, "c": 2.0, "d": 2.2}))
     (text,) = (text for text in found if "2.5" in text)
     assert found[text] == ["HTTP, 16 connections, 1 KiB: 2.20"]
+
+
+def test_small_messages_are_judged_together_and_each_row_is_named() -> None:
+    found = missed(
+        row({"b": 1.0, "c": 2.0, "d": 2.2}),
+        row({"b": 1.0, "c": 2.0, "d": 4.0}),
+    )
+    (together,) = (text for text in found if "geometric mean" in text)
+    assert together.endswith("geometric mean is 1.48")
+    assert found[together] == []
+    assert found["the same in each of these rows"] == ["HTTP, 16 connections, 1 KiB: 1.10"]
 
 
 def test_goals_for_kept_connections_leave_new_ones_out() -> None:

@@ -13,6 +13,7 @@ from culvert.status.document import (
     FindingLine,
     MapStatus,
     ProxyStatus,
+    SourceStatus,
     VerdictCount,
 )
 from culvert.status.metrics import StatusCollector
@@ -43,6 +44,7 @@ def document(*, ready: bool = True) -> AgentStatus:
             "send_redirected": VerdictCount(5, 500),
             "connect_redirected": VerdictCount(1, 0),
         },
+        source=SourceStatus("kubernetes", synced=True, stale_since_seconds={"Service": 1.0}),
         findings=[FindingLine("CV0101", "error", "a.yaml", "", "not YAML", "mend it")],
     )
 
@@ -57,6 +59,7 @@ async def test_metrics_hold_each_verdict_with_its_bytes() -> None:
     assert 'verdict="connect_redirected"} 0.0' not in text
     assert 'culvert_map_capacity{map="cv_pods"} 1024.0' in text
     assert 'culvert_findings{code="CV0101"} 1.0' in text
+    assert 'culvert_source_stale_since_seconds{kind="Service"} 1.0' in text
     assert 'culvert_acceleration{state="on-request"} 1.0' in text
     assert 'culvert_self_test_passed{case="fionread-tcp"} 0.0' in text
 

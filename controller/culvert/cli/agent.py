@@ -11,7 +11,8 @@ from typing import Annotated
 import structlog
 import typer
 
-from culvert.app import Agent, AgentOptions
+from culvert.app import Agent, AgentOptions, KubernetesAccess
+from culvert.kube.errors import AccessError
 from culvert.model.settings import Settings
 from culvert.redirect.attach import AttachError
 from culvert.redirect.loading import LoaderError
@@ -38,10 +39,17 @@ def _log_as_json(level: str) -> None:
 def agent(
     *,
     node: Annotated[str, typer.Option(help="Name of this node.")],
-    manifests: Annotated[list[Path], typer.Option(help="Folder of Kubernetes YAML; repeatable.")],
     pods_cgroup: Annotated[Path, typer.Option(help="cgroup v2 directory that holds the pods.")],
     proxy_cgroup: Annotated[Path, typer.Option(help="cgroup v2 directory of the node's Envoy.")],
     cgroup_root: Annotated[Path, typer.Option(help="Where cgroup v2 is mounted.")],
+    manifests: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of Kubernetes YAML, repeatable; without any: the API."),
+    ] = None,
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="For the API; by default $KUBECONFIG, else the pod's service account."),
+    ] = None,
     bpf_root: Annotated[Path, typer.Option(help="Directory in bpffs for pins.")] = Path(
         "/sys/fs/bpf/culvert"
     ),
@@ -67,7 +75,8 @@ def agent(
         raise typer.BadParameter(f"{sorted(unknown)}: only 'acceleration' can be switched off")
     options = AgentOptions(
         node=node,
-        manifests=tuple(manifests),
+        manifests=tuple(manifests or ()),
+        kubernetes=None if manifests else KubernetesAccess(kubeconfig),
         pods_cgroup=pods_cgroup,
         proxy_cgroup=proxy_cgroup,
         cgroup_root=cgroup_root,
@@ -82,12 +91,14 @@ def agent(
         ),
         without=frozenset(without or ()),
     )
+    if manifests and kubeconfig:
+        raise typer.BadParameter("--kubeconfig is for the API, --manifests for folders: give one")
     structlog.contextvars.bind_contextvars(node=node)
     log = structlog.get_logger(__name__)
     failed = False
     try:
         asyncio.run(_until_signalled(Agent(options)))
-    except* (LoaderError, AttachError, SocketPathError, OSError) as group:
+    except* (LoaderError, AttachError, SocketPathError, AccessError, OSError) as group:
         failed = True
         for error in group.exceptions:
             log.error("the agent cannot run on this machine", reason=str(error))

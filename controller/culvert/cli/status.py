@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from culvert.embedded.unix_http import fetch
-from culvert.status.document import AgentStatus
+from culvert.status.document import AgentStatus, SourceStatus
 
 RUN_DIRECTORY = Path("/run/culvert")
 _POLL_SECONDS = 0.5
@@ -88,6 +89,7 @@ def panel(document: AgentStatus) -> Panel:
     synced = sum(proxy.synced for proxy in document.proxies)
     facts.add_row("proxy", f"{document.proxy_listeners} sockets listening, {synced} synced")
     facts.add_row("programs", f"sources {document.source_sha256[:12]}, kernel {document.kernel}")
+    facts.add_row("source", _source(document.source))
     maps = Table("Map", "Entries", "Most", box=None)
     for one in document.maps:
         maps.add_row(one.name, f"{one.entries:,}", f"{one.max_entries:,}")
@@ -104,6 +106,17 @@ def panel(document: AgentStatus) -> Panel:
     ready = "[green]ready[/]" if document.ready else "[red]not ready[/]"
     title = f"{document.node} {ready}, world {document.applied_generation}/{document.generation}"
     return Panel(Group(facts, "", maps, "", verdicts, *findings), title=title)
+
+
+def _source(source: SourceStatus) -> str:
+    if not source.synced:
+        waiting = ", ".join(f"{name}: {error}" for name, error in source.errors.items())
+        return f"{source.kind}, not read yet" + (f" ({waiting})" if waiting else "")
+    if not source.stale_since_seconds:
+        return source.kind
+    since = datetime.fromtimestamp(min(source.stale_since_seconds.values()), UTC)
+    kinds = ", ".join(sorted(source.stale_since_seconds))
+    return f"{source.kind}, [yellow]not followed since {since:%Y-%m-%d %H:%M:%S} UTC[/]: {kinds}"
 
 
 def _acceleration(document: AgentStatus) -> str:

@@ -44,7 +44,10 @@ def pins_of(rig_id: str, node: str) -> Path:
 
 
 class MeshNode:
-    """Starts, asks and ends the two processes of one node."""
+    """Starts, asks and ends the two processes of one node.
+
+    The agent reads ``manifests``, or with None the API that ``kubeconfig`` names.
+    """
 
     def __init__(
         self,
@@ -53,8 +56,9 @@ class MeshNode:
         rig_id: str,
         cgroup_root: Path,
         directory: Path,
-        manifests: Path,
+        manifests: Path | None,
         options: MeshOptions,
+        kubeconfig: Path | None = None,
     ) -> None:
         self.node = node
         self.directory = directory
@@ -65,13 +69,17 @@ class MeshNode:
         self.envoy: subprocess.Popen[bytes] | None = None
         self._cgroup_root = cgroup_root
         self._manifests = manifests
+        self._kubeconfig = kubeconfig
         self._options = options
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def start_agent(self) -> None:
         """Start the agent; its log goes to ``agent.log``, appended to."""
         argv = [sys.executable, "-m", "culvert", "agent", "--node", self.node.name]
-        argv += ["--manifests", str(self._manifests)]
+        if self._manifests is not None:
+            argv += ["--manifests", str(self._manifests)]
+        if self._kubeconfig is not None:
+            argv += ["--kubeconfig", str(self._kubeconfig)]
         argv += ["--pods-cgroup", str(self.node.pods_cgroup)]
         argv += ["--proxy-cgroup", str(self.node.proxy_cgroup)]
         argv += ["--cgroup-root", str(self._cgroup_root)]

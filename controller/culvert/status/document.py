@@ -56,6 +56,21 @@ class CaseLine(msgspec.Struct, frozen=True):
     detail: str
 
 
+class SourceStatus(msgspec.Struct, frozen=True):
+    """Where the world comes from: ``manifests`` or ``kubernetes``, and how good the picture is.
+
+    ``synced``: every kind has been read once. ``stale_since_seconds`` maps the kinds that are not
+    followed now to the UNIX time since when; what was known of them stays in force. ``absent`` are
+    kinds that the server does not have, ``errors`` the last failure of each kind that has one.
+    """
+
+    kind: str
+    synced: bool
+    stale_since_seconds: dict[str, float] = {}
+    absent: list[str] = []
+    errors: dict[str, str] = {}
+
+
 class AgentStatus(msgspec.Struct, frozen=True):
     """Everything one agent knows of itself.
 
@@ -81,4 +96,5 @@ class AgentStatus(msgspec.Struct, frozen=True):
     proxies: list[ProxyStatus]
     maps: list[MapStatus]
     verdicts: dict[str, VerdictCount]
+    source: SourceStatus
     findings: list[FindingLine]

@@ -61,6 +61,14 @@ class StatusCollector(Collector):
         for line in now.self_test:
             self_test.add_metric([line.name], 1.0 if line.passed else 0.0)
         yield self_test
+        stale = GaugeMetricFamily(
+            "culvert_source_stale_since_seconds",
+            "UNIX time since when a kind of object is not followed; no sample while it is.",
+            labels=["kind"],
+        )
+        for kind, since_seconds in sorted(now.source.stale_since_seconds.items()):
+            stale.add_metric([kind], since_seconds)
+        yield stale
         listeners = GaugeMetricFamily(
             "culvert_proxy_listeners", "Proxy sockets that accept connections."
         )

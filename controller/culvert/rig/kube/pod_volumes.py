@@ -84,7 +84,7 @@ class PodVolumes:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def _make_volume(self, volume: Mapping[str, Any], pod: PodStatus) -> Path:
-        folder = self.folder / "volumes" / volume["name"]
+        folder: Path = self.folder / "volumes" / volume["name"]
         security = pod.template.spec.get("securityContext") or {}
         uid, gid = int(security.get("runAsUser", -1)), int(security.get("fsGroup", -1))
         if volume.get("emptyDir") is not None:
