@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
 from culvert.model.finding import Finding
+from culvert.model.outcome import ObjectOutcome
 from culvert.model.redirect import RedirectTable
+from culvert.model.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,14 @@ Snapshot = Mapping[str, Mapping[str, Resource]]
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What one node should hold: Envoy resources, redirect maps, and what was wrong on the way."""
+    """What one node should hold: Envoy resources, redirect maps, and what was wrong on the way.
+
+    ``settings`` are those in force on the node, with the MeshConfig in them; ``outcomes`` say what
+    became of every object of ``culvert.dev``, in order of kind, namespace and name.
+    """
 
     resources: Snapshot
     redirect: RedirectTable
     findings: tuple[Finding, ...]
+    settings: Settings = field(default_factory=Settings)
+    outcomes: tuple[ObjectOutcome, ...] = ()

@@ -10,6 +10,12 @@ from culvert.model.endpoint import EndpointSlice
 from culvert.model.finding import Finding
 from culvert.model.key import ObjectKey
 from culvert.model.node import Namespace, Node
+from culvert.model.policy import (
+    AuthorizationPolicy,
+    MeshConfig,
+    PeerAuthentication,
+    TrafficPolicy,
+)
 from culvert.model.service import Service
 from culvert.model.settings import Settings
 from culvert.model.workload import Workload
@@ -20,7 +26,8 @@ class World(msgspec.Struct, frozen=True):
 
     Sources keep an object's identity while its value is unchanged, so that identity can key a
     cache. ``local_cgroups`` maps the UID of a pod on this node to its cgroup v2 id (the inode
-    number of its directory). ``findings`` are those of the source: what it could not read.
+    number of its directory). ``settings`` are those the node was started with; ``mesh_config`` goes
+    over them. ``findings`` are those of the source: what it could not read.
     """
 
     namespaces: Mapping[str, Namespace] = {}
@@ -28,6 +35,10 @@ class World(msgspec.Struct, frozen=True):
     workloads: Mapping[ObjectKey, Workload] = {}
     services: Mapping[ObjectKey, Service] = {}
     endpoint_slices: Mapping[ObjectKey, EndpointSlice] = {}
+    mesh_config: MeshConfig | None = None
+    traffic_policies: Mapping[ObjectKey, TrafficPolicy] = {}
+    peer_authentications: Mapping[ObjectKey, PeerAuthentication] = {}
+    authorization_policies: Mapping[ObjectKey, AuthorizationPolicy] = {}
     local_cgroups: Mapping[str, int] = {}
     settings: Settings = Settings()
     findings: tuple[Finding, ...] = ()
