@@ -72,6 +72,26 @@ HEADLESS_PROTOCOL_CONFLICT = Code(
     "Headless Services disagree on the protocol of an endpoint",
     "The endpoint is handled as opaque TCP, which carries either.",
 )
+POLICY_TARGET_NOT_FOUND = Code(
+    "CV0301",
+    "A policy is for a Service, or a port of it, that does not exist",
+    "The policy takes effect for its other targets, and for this one as soon as it is there.",
+)
+POLICY_CONFLICT = Code(
+    "CV0302",
+    "Two policies of the same kind are for the same target",
+    "The older one, then the first by namespace and name, is in force.",
+)
+POLICY_WITHOUT_EFFECT = Code(
+    "CV0303",
+    "A policy is for a Service whose traffic the proxy does not route",
+    "The policy takes effect for its other targets.",
+)
+POLICY_NOT_IMPLEMENTED = Code(
+    "CV0304",
+    "A policy is of a kind that has no effect yet",
+    "The policy is checked and reported, and enforces nothing.",
+)
 INVALID_MESH_LABEL = Code(
     "CV0401",
     "A mesh label or annotation has an invalid value",
@@ -112,27 +132,6 @@ PROXY_ASKED_FOR_UNKNOWN_TYPE = Code(
     "The proxy asks for a type of resource that is not served",
     "It gets an empty answer.",
 )
-POLICY_TARGET_NOT_FOUND = Code(
-    "CV0601",
-    "A policy is for a Service, or a port of it, that does not exist",
-    "The policy takes effect for its other targets, and for this one as soon as it is there.",
-)
-POLICY_CONFLICT = Code(
-    "CV0602",
-    "Two policies of the same kind are for the same target",
-    "The older one, then the first by namespace and name, is in force.",
-)
-POLICY_WITHOUT_EFFECT = Code(
-    "CV0603",
-    "A policy is for a Service whose traffic the proxy does not route",
-    "The policy takes effect for its other targets.",
-)
-POLICY_NOT_IMPLEMENTED = Code(
-    "CV0604",
-    "A policy is of a kind that has no effect yet",
-    "The policy is checked and reported, and enforces nothing.",
-)
-
 CODES: tuple[Code, ...] = (
     UNREADABLE_FILE,
     UNREADABLE_OBJECT,
@@ -145,6 +144,10 @@ CODES: tuple[Code, ...] = (
     UNKNOWN_APP_PROTOCOL,
     DUPLICATE_SERVICE_PORT,
     HEADLESS_PROTOCOL_CONFLICT,
+    POLICY_TARGET_NOT_FOUND,
+    POLICY_CONFLICT,
+    POLICY_WITHOUT_EFFECT,
+    POLICY_NOT_IMPLEMENTED,
     INVALID_MESH_LABEL,
     UNKNOWN_ANNOTATION,
     DUPLICATE_ADDRESS,
@@ -153,8 +156,4 @@ CODES: tuple[Code, ...] = (
     PROXY_REJECTED_RESOURCE,
     PROXY_REJECTED_REMOVAL,
     PROXY_ASKED_FOR_UNKNOWN_TYPE,
-    POLICY_TARGET_NOT_FOUND,
-    POLICY_CONFLICT,
-    POLICY_WITHOUT_EFFECT,
-    POLICY_NOT_IMPLEMENTED,
 )
