@@ -86,11 +86,14 @@ async def kubectl(plane: ControlPlane, *arguments: str, stdin: str | None = None
     return done.stdout
 
 
-async def namespaces_to_go(plane: ControlPlane) -> None:
+async def other_tests_to_go(plane: ControlPlane, own: str) -> None:
     """Wait for the namespaces of earlier tests: the end of one is a change in the world."""
     async with asyncio.timeout(LIMIT_SECONDS):
-        while "Terminating" in await kubectl(plane, "get", "namespaces"):
-            await asyncio.sleep(0.5)
+        names = (await kubectl(plane, "get", "namespaces", "--output=name")).split()
+        for name in names:
+            if not name.startswith("namespace/test-") or name.endswith(own):
+                continue
+            await kubectl(plane, "wait", "--for=delete", name, "--timeout=60s")
 
 
 async def test_service_of_the_api_is_captured_until_it_is_deleted(
@@ -111,7 +114,7 @@ async def test_service_of_the_api_is_captured_until_it_is_deleted(
 async def test_outage_of_the_api_keeps_what_is_captured_and_is_shown(
     control_plane: ControlPlane, namespace: str
 ) -> None:
-    await namespaces_to_go(control_plane)
+    await other_tests_to_go(control_plane, namespace)
     with Rig() as rig:
         async with node_of(rig, control_plane) as node:
             manifest = SERVICE % "10.96.77.2"
