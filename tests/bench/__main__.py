@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,8 @@ from culvert.rig import Rig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tests.bench.cases import all_cases, matching
+from tests.bench.awake import processors_awake
+from tests.bench.cases import Case, all_cases, matching, one_at_a_time
 from tests.bench.control_plane import ControlPlane, NotConvergedError, measure_control_plane
 from tests.bench.document import render
 from tests.bench.figure import draw
@@ -46,6 +48,7 @@ def bench(
     rounds, seconds = (2, 1) if quick else (rounds, seconds)
     parts = tuple(part or _PARTS)
     rows: list[Row] = []
+    halting_rows: list[Row] = []
     idle: list[IdleCase] = []
     control_plane: ControlPlane | None = None
     try:
@@ -60,7 +63,11 @@ def bench(
                     for server in (HTTP, TCP):
                         prove_ways(scene, server)
                     if "rows" in parts:
-                        rows = _measure_rows(scene, rounds, seconds, only or [], console)
+                        cases = matching(all_cases(seconds, scene.bulk_program), only or [])
+                        with processors_awake():
+                            rows = _measure_rows(scene, cases, rounds, console)
+                        console.print("the same with processors that halt when idle")
+                        halting_rows = _measure_rows(scene, one_at_a_time(cases), rounds, console)
                     if "idle" in parts:
                         idle = measure_idle_cases(
                             scene,
@@ -78,6 +85,7 @@ def bench(
         seconds=seconds,
         concurrency=concurrency,
         rows=rows,
+        halting_rows=halting_rows,
         idle=idle,
         control_plane=control_plane,
     )
@@ -97,10 +105,7 @@ def _command(arguments: list[str]) -> str:
     return f'make bench ARGS="{" ".join(arguments)}"' if arguments else "make bench"
 
 
-def _measure_rows(
-    scene: Scene, rounds: int, seconds: int, only: list[str], console: Console
-) -> list[Row]:
-    cases = matching(all_cases(seconds, scene.bulk_program), only)
+def _measure_rows(scene: Scene, cases: Sequence[Case], rounds: int, console: Console) -> list[Row]:
     rows = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:

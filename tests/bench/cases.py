@@ -56,6 +56,11 @@ def matching(cases: Iterable[Case], words: Iterable[str]) -> list[Case]:
     return [case for case in cases if all(word in case.name.lower() for word in wanted)]
 
 
+def one_at_a_time(cases: Iterable[Case]) -> list[Case]:
+    """The cases with one request under way at a time."""
+    return [case for case in cases if case.table == REQUESTS and case.connections == 1]
+
+
 def size_text(size_bytes: int) -> str:
     """``64 KiB``."""
     return f"{size_bytes // 1024} KiB"

@@ -9,7 +9,7 @@ from tests.bench.cases import BULK_RATES, NEW_CONNECTIONS, REQUESTS
 from tests.bench.control_plane import ControlPlane
 from tests.bench.goals import goals, paired, ratio_text
 from tests.bench.idle_cases import IdleCase
-from tests.bench.results import Results
+from tests.bench.results import Results, Row
 from tests.bench.samples import spread
 from tests.bench.scene import VARIANTS
 
@@ -26,10 +26,11 @@ def render(results: Results) -> str:
         "seconds": str(results.seconds),
         "concurrency": str(results.concurrency),
         "goals": _goals(results),
-        "requests": _rates(results, REQUESTS),
+        "requests": _rates(results.rows, REQUESTS),
         "p99": _tails(results, REQUESTS),
-        "bulk": _rates(results, BULK_RATES),
-        "new_connections": _rates(results, NEW_CONNECTIONS),
+        "halting": _rates(results.halting_rows, REQUESTS),
+        "bulk": _rates(results.rows, BULK_RATES),
+        "new_connections": _rates(results.rows, NEW_CONNECTIONS),
         "idle": _idle(results.idle),
         "control_plane": _control_plane(results.control_plane),
     }
@@ -54,8 +55,8 @@ def _goals(results: Results) -> str:
     )
 
 
-def _rates(results: Results, table: str) -> str:
-    rows = [row for row in results.rows if row.table == table]
+def _rates(measured: Sequence[Row], table: str) -> str:
+    rows = [row for row in measured if row.table == table]
     if not rows:
         return "Not measured in this run."
     return _table(

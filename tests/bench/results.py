@@ -39,6 +39,9 @@ class Results:
     seconds: int
     concurrency: int
     rows: list[Row]
+    """Measured with processors that do not halt."""
+    halting_rows: list[Row]
+    """Some of the same, with processors that do."""
     idle: list[IdleCase]
     control_plane: ControlPlane | None
 

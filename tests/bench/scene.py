@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from culvert.embedded.mesh_node import MeshOptions
 from culvert.model.redirect import ProxyListener
-from culvert.rig import Pod, Rig
+from culvert.rig import Pod, Rig, netns
 from culvert.sources.manifests import ManifestSource
 
 from tests.bench.sidecar import Sidecar
@@ -74,9 +74,17 @@ class Scene:
         """Bring everything up and wait until it serves."""
         for variant in self.variants:
             self._add(variant)
+        self._let_ports_be_reused()
         self.town.mesh.start()
         if "b" in self.variants:
             self._add_sidecars()
+
+    def _let_ports_be_reused(self) -> None:
+        """A connection for each request takes more ports in a minute than there are."""
+        nodes = [node.netns for node in self.town.rig.nodes.values()]
+        for place in (*nodes, *(pod.netns for pod in self.town.pods.values())):
+            with netns.entered(place):
+                netns.write_sysctls({"net/ipv4/tcp_tw_reuse": "1"})
 
     def _add(self, variant: str) -> None:
         client = self._pod(variant, "client")

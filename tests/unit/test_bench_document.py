@@ -48,6 +48,7 @@ _RESULTS = Results(
     seconds=2,
     concurrency=1,
     rows=[_ROW],
+    halting_rows=[_ROW],
     idle=[IdleCase("http", 10_000, {"c": IdleMemory(10_000, 10_000 * 2048, 10_000 * 1024)})],
     control_plane=_CONTROL_PLANE,
 )

@@ -34,6 +34,7 @@ def results(*rows: Row) -> Results:
         seconds=1,
         concurrency=1,
         rows=list(rows),
+        halting_rows=[],
         idle=[],
         control_plane=None,
     )
