@@ -18,6 +18,7 @@ Document = Mapping[str, Any]
 _PATHS = {
     "pods": "/api/v1/pods",
     "nodes": "/api/v1/nodes",
+    "namespaces": "/api/v1/namespaces",
     "services": "/api/v1/services",
     "config_maps": "/api/v1/configmaps",
     "secrets": "/api/v1/secrets",
@@ -52,6 +53,11 @@ class Mirror:
     def nodes(self) -> Mapping[ObjectKey, Document]:
         """By name; the namespace is empty."""
         return self._reflectors["nodes"].items
+
+    @property
+    def namespaces(self) -> Mapping[ObjectKey, Document]:
+        """By name; the key's namespace is empty."""
+        return self._reflectors["namespaces"].items
 
     @property
     def services(self) -> Mapping[ObjectKey, Document]:

@@ -15,6 +15,7 @@ from culvert.rig.kube.pod_report import Condition, pod_report, refusal
 from culvert.rig.kube.pod_writer import PodWriter
 from culvert.rig.kube.registration import keep_registered
 from culvert.rig.kube.scheduling import assignments
+from culvert.rig.kube.service_rules import keep_rules
 from culvert.rig.kubelet import Kubelet, KubeletSettings
 from culvert.rig.pod_status import PodStatus
 from culvert.rig.rig import Rig
@@ -44,7 +45,9 @@ class KubeNodes:
         self._labels = labels
         self._images = images
         self._due = asyncio.Event()
-        self._mirror = Mirror(client, self._due.set)
+        self._rules_due = asyncio.Event()
+        self.mirror = Mirror(client, self._changed)
+        """What the API server holds."""
         self._writer = PodWriter(client)
         self._said: dict[str, Sequence[Condition]] = {}
         self.log_directory = rig.directory / "logs" if log_directory is None else log_directory
@@ -61,25 +64,35 @@ class KubeNodes:
         """The status of each pod there is, those that terminate included."""
         return self._kubelet.pods
 
+    def _changed(self) -> None:
+        self._due.set()
+        self._rules_due.set()
+
     async def run(self) -> None:
-        """Run until cancelled; pods are then killed, and their objects stay."""
+        """Run until cancelled; pods are then killed, and their objects stay.
+
+        Raises:
+            OSError: ``nft`` is not there or failed.
+        """
         async with asyncio.TaskGroup() as tasks:
             for name, labels in self._labels.items():
                 node = self._rig.nodes[name]
                 tasks.create_task(keep_registered(self._client, node, labels, kubelet_port=0))
-            tasks.create_task(self._mirror.run())
+            tasks.create_task(self.mirror.run())
+            nodes = [self._rig.nodes[name] for name in self._labels]
+            tasks.create_task(keep_rules(self.mirror, nodes, self._rules_due))
             tasks.create_task(self._writer.run())
             async with self._kubelet:
                 while True:
                     await self._due.wait()
                     self._due.clear()
-                    if self._mirror.synced:
+                    if self.mirror.synced:
                         self._pass()
 
     def _pass(self) -> None:
         """Bring what runs, and what is said of it, in line with what the API server has."""
-        objects = {uid_of(pod): pod for pod in self._mirror.pods.values()}
-        nodes = [n for n in self._mirror.nodes.values() if n["metadata"]["name"] in self._labels]
+        objects = {uid_of(pod): pod for pod in self.mirror.pods.values()}
+        nodes = [n for n in self.mirror.nodes.values() if n["metadata"]["name"] in self._labels]
         for pod, node in assignments(objects.values(), nodes):
             self._writer.bind(pod, node)
         running = {status.uid: status for status in self._kubelet.pods}
