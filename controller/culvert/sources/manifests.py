@@ -29,6 +29,12 @@ from culvert.model.endpoint import EndpointSlice
 from culvert.model.finding import Finding, Severity
 from culvert.model.key import ObjectKey
 from culvert.model.node import Namespace, Node
+from culvert.model.policy import (
+    AuthorizationPolicy,
+    MeshConfig,
+    PeerAuthentication,
+    TrafficPolicy,
+)
 from culvert.model.service import Service
 from culvert.model.settings import Settings
 from culvert.model.workload import Workload
@@ -143,6 +149,10 @@ def assemble_world(
     workloads: dict[ObjectKey, Workload] = {}
     services: dict[ObjectKey, Service] = {}
     endpoint_slices: dict[ObjectKey, EndpointSlice] = {}
+    mesh_config: MeshConfig | None = None
+    traffic_policies: dict[ObjectKey, TrafficPolicy] = {}
+    peer_authentications: dict[ObjectKey, PeerAuthentication] = {}
+    authorization_policies: dict[ObjectKey, AuthorizationPolicy] = {}
     findings: list[Finding] = []
     homes: dict[Identity, Path] = {}
     for path, file in sorted(manifests.files.items()):
@@ -163,6 +173,14 @@ def assemble_world(
                     services[decoded.key] = decoded
                 case EndpointSlice():
                     endpoint_slices[decoded.key] = decoded
+                case MeshConfig():
+                    mesh_config = decoded
+                case TrafficPolicy():
+                    traffic_policies[decoded.key] = decoded
+                case PeerAuthentication():
+                    peer_authentications[decoded.key] = decoded
+                case AuthorizationPolicy():
+                    authorization_policies[decoded.key] = decoded
     for root in manifests.missing:
         findings.append(
             Finding(
@@ -179,6 +197,10 @@ def assemble_world(
         workloads=workloads,
         services=services,
         endpoint_slices=endpoint_slices,
+        mesh_config=mesh_config,
+        traffic_policies=traffic_policies,
+        peer_authentications=peer_authentications,
+        authorization_policies=authorization_policies,
         local_cgroups=local_cgroups or {},
         settings=settings,
         findings=tuple(sorted(set(findings))),

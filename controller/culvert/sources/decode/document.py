@@ -9,12 +9,30 @@ import msgspec
 
 from culvert.model.endpoint import EndpointSlice
 from culvert.model.node import Namespace, Node
+from culvert.model.policy import (
+    AuthorizationPolicy,
+    MeshConfig,
+    PeerAuthentication,
+    TrafficPolicy,
+)
 from culvert.model.service import Service
 from culvert.model.workload import Workload
-from culvert.sources.decode import objects, wire
+from culvert.sources.decode import objects, policies, policy_wire, wire
 from culvert.sources.decode.rejection import rejection
 
-Decoded = Namespace | Node | Workload | Service | EndpointSlice
+Decoded = (
+    Namespace
+    | Node
+    | Workload
+    | Service
+    | EndpointSlice
+    | MeshConfig
+    | TrafficPolicy
+    | PeerAuthentication
+    | AuthorizationPolicy
+)
+
+POLICY_API_VERSION = "culvert.dev/v1alpha1"
 
 IGNORED_KINDS = frozenset(
     {
@@ -122,5 +140,21 @@ _KINDS: Mapping[str, _Kind] = {
         "discovery.k8s.io/v1",
         True,
         _decoder(wire.EndpointSliceObject, objects.endpoint_slice),
+    ),
+    "MeshConfig": _Kind(
+        POLICY_API_VERSION, False, _decoder(policy_wire.MeshConfigObject, policies.mesh_config)
+    ),
+    "TrafficPolicy": _Kind(
+        POLICY_API_VERSION, True, _decoder(policy_wire.TrafficPolicyObject, policies.traffic_policy)
+    ),
+    "PeerAuthentication": _Kind(
+        POLICY_API_VERSION,
+        True,
+        _decoder(policy_wire.PeerAuthenticationObject, policies.peer_authentication),
+    ),
+    "AuthorizationPolicy": _Kind(
+        POLICY_API_VERSION,
+        True,
+        _decoder(policy_wire.AuthorizationPolicyObject, policies.authorization_policy),
     ),
 }

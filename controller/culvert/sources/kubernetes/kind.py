@@ -31,6 +31,11 @@ def by_name(items: Items) -> object:
     return {key.name: value for key, value in items.items()}
 
 
+def the_only_one(items: Items) -> object:
+    """The object of a kind that has one; None where it is not there."""
+    return next(iter(items.values()), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """What is watched, and which field of the World it fills.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from culvert.sources.decode import wire
+from culvert.sources.decode import policies, policy_wire, wire
 from culvert.sources.decode.objects import SERVICE_NAME_LABEL
 from culvert.sources.kubernetes import trim
-from culvert.sources.kubernetes.kind import Kind, by_name, decoder
+from culvert.sources.kubernetes.kind import Kind, by_name, decoder, the_only_one
 
 POLICY_API = "/apis/culvert.dev/v1alpha1"
 
@@ -46,6 +46,51 @@ def cluster_kinds() -> tuple[Kind, ...]:
     )
 
 
+def policy_kinds() -> tuple[Kind, ...]:
+    """Objects of ``culvert.dev``; a server may be without their definitions."""
+    return (
+        Kind(
+            name="MeshConfig",
+            path=f"{POLICY_API}/meshconfigs",
+            decode=decoder("MeshConfig", policy_wire.MeshConfigObject, policies.mesh_config),
+            field="mesh_config",
+            arrange=the_only_one,
+            optional=True,
+        ),
+        Kind(
+            name="TrafficPolicy",
+            path=f"{POLICY_API}/trafficpolicies",
+            decode=decoder(
+                "TrafficPolicy", policy_wire.TrafficPolicyObject, policies.traffic_policy
+            ),
+            field="traffic_policies",
+            optional=True,
+        ),
+        Kind(
+            name="PeerAuthentication",
+            path=f"{POLICY_API}/peerauthentications",
+            decode=decoder(
+                "PeerAuthentication",
+                policy_wire.PeerAuthenticationObject,
+                policies.peer_authentication,
+            ),
+            field="peer_authentications",
+            optional=True,
+        ),
+        Kind(
+            name="AuthorizationPolicy",
+            path=f"{POLICY_API}/authorizationpolicies",
+            decode=decoder(
+                "AuthorizationPolicy",
+                policy_wire.AuthorizationPolicyObject,
+                policies.authorization_policy,
+            ),
+            field="authorization_policies",
+            optional=True,
+        ),
+    )
+
+
 def pod_kinds(node: str) -> tuple[Kind, ...]:
     """Pods of the node in full, those of all others as far as they can be reached."""
     return (
@@ -68,4 +113,4 @@ def pod_kinds(node: str) -> tuple[Kind, ...]:
 
 def agent_kinds(node: str) -> tuple[Kind, ...]:
     """Everything an agent of this node watches."""
-    return (*cluster_kinds(), *pod_kinds(node))
+    return (*cluster_kinds(), *policy_kinds(), *pod_kinds(node))
