@@ -18,6 +18,7 @@ from culvert.compile.packing import (
     SCOPED_ROUTE_TYPE,
 )
 from culvert.model.desired import Desired, Resource
+from culvert.model.outcome import ObjectOutcome
 from culvert.model.redirect import ANY_PORT, Address16, RedirectTable, address_text
 from culvert.model.settings import Settings
 from culvert.model.world import World
@@ -73,7 +74,7 @@ def read_case(folder: Path) -> Case:
 
 def render(case: Case, desired: Desired) -> dict[str, str]:
     """File name -> text; resources that are the same for every world only where asked for."""
-    constant = () if case.show_constant else compile_constant(case.world.settings)
+    constant = () if case.show_constant else compile_constant(desired.settings)
     hidden = {(resource.type_url, resource.name) for resource in constant}
     files = {
         FILES[type_url]: _yaml(
@@ -87,7 +88,20 @@ def render(case: Case, desired: Desired) -> dict[str, str]:
     files["findings.yaml"] = _yaml(
         [f"{finding} [{finding.severity}]" for finding in desired.findings]
     )
+    files["outcomes.yaml"] = _yaml(_outcome(outcome) for outcome in desired.outcomes)
     return {name: text for name, text in files.items() if text}
+
+
+def _outcome(outcome: ObjectOutcome) -> Mapping[str, Any]:
+    return {
+        "object": f"{outcome.kind} {outcome.key}",
+        "accepted": f"{outcome.accepted} {outcome.reason}: {outcome.message}",
+        "resolved_refs": f"{outcome.resolved_refs} {outcome.resolved_refs_reason}: "
+        f"{outcome.resolved_refs_message}",
+        "programmed_by_design": outcome.programmed_by_design,
+        "resources": [f"{kind.rsplit('.', 1)[-1]} {name}" for kind, name in outcome.resource_names],
+        "destinations": [_destination(key.address, key.port_host) for key in outcome.destinations],
+    }
 
 
 def _message(resource: Resource) -> Any:

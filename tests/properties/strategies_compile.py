@@ -9,6 +9,13 @@ import msgspec
 from culvert.model.endpoint import Endpoint, EndpointPort, EndpointSlice
 from culvert.model.key import ObjectKey
 from culvert.model.node import ZONE_LABEL, Namespace, Node
+from culvert.model.policy import (
+    MeshConfig,
+    MtlsMode,
+    PeerAuthentication,
+    TargetRef,
+    TrafficPolicy,
+)
 from culvert.model.service import Service, ServiceKind, ServicePort, TrafficDistribution
 from culvert.model.settings import Settings
 from culvert.model.traffic import AccessLog, OutlierDetection, TrafficOverrides
@@ -117,6 +124,36 @@ traffic = st.builds(
 )
 settings = st.builds(Settings, fail_open=st.booleans(), acceleration=st.booleans(), traffic=traffic)
 
+targets = st.lists(
+    st.builds(
+        TargetRef,
+        kind=st.just("Service"),
+        name=st.sampled_from(["s", "t", "nowhere"]),
+        section_name=st.sampled_from(["", "", "http", "tcp"]),
+    ),
+    max_size=3,
+    unique=True,
+).map(tuple)
+traffic_policies = st.builds(
+    TrafficPolicy,
+    namespace=st.sampled_from(NAMESPACES),
+    name=st.sampled_from(["v", "w"]),
+    generation=st.integers(1, 2),
+    created_seconds=st.integers(0, 1),
+    targets=targets,
+    traffic=traffic,
+)
+mesh_configs = st.one_of(
+    st.none(),
+    st.builds(
+        MeshConfig,
+        fail_open=st.sampled_from([None, True]),
+        acceleration=st.sampled_from([None, True, False]),
+        excluded_namespaces=st.sampled_from([None, frozenset({"two"})]),
+        traffic=traffic,
+    ),
+)
+
 
 def changes() -> st.SearchStrategy[Mapping[str, Any]]:
     """What replaces a part of the world: an object put or removed, or a whole small part."""
@@ -138,6 +175,18 @@ def changes() -> st.SearchStrategy[Mapping[str, Any]]:
         st.sampled_from(NAMESPACES).map(lambda name: {"namespaces": (name, None)}),
         cgroups.map(lambda value: {"local_cgroups": value}),
         settings.map(lambda value: {"settings": value}),
+        mesh_configs.map(lambda value: {"mesh_config": value}),
+        traffic_policies.map(lambda value: {"traffic_policies": (value.key, value)}),
+        st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(["v", "w"])).map(
+            lambda key: {"traffic_policies": (ObjectKey(*key), None)}
+        ),
+        st.builds(
+            PeerAuthentication,
+            namespace=st.sampled_from(NAMESPACES),
+            name=st.just("v"),
+            targets=targets,
+            mode=st.just(MtlsMode.STRICT),
+        ).map(lambda value: {"peer_authentications": (value.key, value)}),
     )
 
 

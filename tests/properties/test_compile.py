@@ -43,7 +43,15 @@ def test_order_of_the_world_does_not_show_in_the_bytes(world: World, history: An
         world,
         **{
             field: dict(reversed(list(getattr(world, field).items())))
-            for field in ("namespaces", "nodes", "workloads", "services", "endpoint_slices")
+            for field in (
+                "namespaces",
+                "nodes",
+                "workloads",
+                "services",
+                "endpoint_slices",
+                "traffic_policies",
+                "peer_authentications",
+            )
         },
     )
     assert compile_node(turned, "node-a") == compile_node(world, "node-a")

@@ -9,9 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from culvert.compile.node import assemble, compile_constant, slices_by_service
+from culvert.compile.node import (
+    assemble,
+    compile_constant,
+    slices_by_service,
+    with_settings_in_force,
+)
+from culvert.compile.policies import TrafficAttachments, attach_traffic_policies
 from culvert.compile.service import ServicePart, compile_service
 from culvert.compile.topology import Topology, topology_of
+from culvert.compile.traffic import ServicePolicy
 from culvert.compile.workload import WorkloadPart, compile_workload
 from culvert.model.desired import Desired, Resource
 from culvert.model.endpoint import EndpointSlice
@@ -28,14 +35,21 @@ class _ServiceEntry:
     service: Service
     slices: Sequence[EndpointSlice]
     namespace: Namespace | None
+    policy: ServicePolicy
     part: ServicePart
 
     def is_made_from(
-        self, service: Service, slices: Sequence[EndpointSlice], namespace: Namespace | None
+        self,
+        service: Service,
+        slices: Sequence[EndpointSlice],
+        namespace: Namespace | None,
+        policy: ServicePolicy,
     ) -> bool:
         return (
             self.service is service
             and self.namespace is namespace
+            # By value: attaching is done anew for each world, and there are few policies.
+            and self.policy == policy
             and len(self.slices) == len(slices)
             and all(have is want for have, want in zip(self.slices, slices, strict=True))
         )
@@ -71,6 +85,7 @@ class CachedCompiler:
 
     def compile(self, world: World) -> Desired:
         """The same answer as ``compile_node(world, self.node_name)``."""
+        world = with_settings_in_force(world)
         if world.settings != self._settings:
             self._settings = world.settings
             self._constant = compile_constant(world.settings)
@@ -80,7 +95,8 @@ class CachedCompiler:
         if topology != self._topology:
             self._topology = topology
             self._services = {}
-        self._services = self._compile_services(world, topology)
+        attachments = attach_traffic_policies(world.traffic_policies, world.services)
+        self._services = self._compile_services(world, topology, attachments)
         self._workloads = self._compile_workloads(world)
         return assemble(
             world,
@@ -88,18 +104,22 @@ class CachedCompiler:
             [entry.part for entry in self._services.values()],
             [entry.part for entry in self._workloads.values()],
             self._constant,
+            attachments,
         )
 
-    def _compile_services(self, world: World, topology: Topology) -> dict[ObjectKey, _ServiceEntry]:
+    def _compile_services(
+        self, world: World, topology: Topology, attachments: TrafficAttachments
+    ) -> dict[ObjectKey, _ServiceEntry]:
         by_service = slices_by_service(world.endpoint_slices)
         entries = {}
         for key, service in sorted(world.services.items()):
             slices = by_service.get(key, ())
             namespace = world.namespaces.get(key.namespace)
+            policy = attachments.of(key)
             entry = self._services.get(key)
-            if entry is None or not entry.is_made_from(service, slices, namespace):
-                part = compile_service(service, slices, namespace, topology, world.settings)
-                entry = _ServiceEntry(service, slices, namespace, part)
+            if entry is None or not entry.is_made_from(service, slices, namespace, policy):
+                part = compile_service(service, slices, namespace, topology, world.settings, policy)
+                entry = _ServiceEntry(service, slices, namespace, policy, part)
             entries[key] = entry
         return entries
 

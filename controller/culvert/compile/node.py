@@ -6,12 +6,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
+import msgspec
+
 from culvert.compile.clusters import compile_pod_clusters
 from culvert.compile.enrolment import check_namespace
 from culvert.compile.listeners import compile_listeners
+from culvert.compile.mesh_settings import settings_in_force
+from culvert.compile.outcomes import Claims, judge
 from culvert.compile.packing import RESOURCE_TYPES
+from culvert.compile.policies import TrafficAttachments, attach_traffic_policies
 from culvert.compile.redirect import compile_redirect, settle_claims
-from culvert.compile.service import ServicePart, compile_service
+from culvert.compile.service import Claim, ServicePart, compile_service
 from culvert.compile.topology import topology_of
 from culvert.compile.workload import WorkloadPart, compile_workload
 from culvert.model.desired import Desired, Resource
@@ -28,7 +33,9 @@ def compile_node(world: World, node_name: str) -> Desired:
     Pure and total: equal worlds give equal bytes whatever the order of their mappings, and no
     content of an object makes it raise; what cannot take effect is a finding.
     """
+    world = with_settings_in_force(world)
     topology = topology_of(world.nodes, node_name)
+    attachments = attach_traffic_policies(world.traffic_policies, world.services)
     slices = slices_by_service(world.endpoint_slices)
     services = [
         compile_service(
@@ -37,6 +44,7 @@ def compile_node(world: World, node_name: str) -> Desired:
             world.namespaces.get(key.namespace),
             topology,
             world.settings,
+            attachments.of(key),
         )
         for key, service in sorted(world.services.items())
     ]
@@ -50,7 +58,16 @@ def compile_node(world: World, node_name: str) -> Desired:
         )
         for key, workload in sorted(world.workloads.items())
     ]
-    return assemble(world, node_name, services, workloads, compile_constant(world.settings))
+    constant = compile_constant(world.settings)
+    return assemble(world, node_name, services, workloads, constant, attachments)
+
+
+def with_settings_in_force(world: World) -> World:
+    """The world with the MeshConfig in its settings."""
+    settings = settings_in_force(world.settings, world.mesh_config)
+    return (
+        world if settings is world.settings else msgspec.structs.replace(world, settings=settings)
+    )
 
 
 def compile_constant(settings: Settings) -> tuple[Resource, ...]:
@@ -73,9 +90,13 @@ def assemble(
     node_name: str,
     services: Sequence[ServicePart],
     workloads: Sequence[WorkloadPart],
-    constant: Iterable[Resource],
+    constant: Sequence[Resource],
+    attachments: TrafficAttachments,
 ) -> Desired:
-    """Put parts, in order of namespace and name, together and settle their conflicts."""
+    """Put parts, in order of namespace and name, together and settle their conflicts.
+
+    ``world`` has the settings in force, and ``services`` a part for each of its Services.
+    """
     claims, conflicts = settle_claims(services)
     node = world.nodes.get(node_name)
     redirect, redirect_findings = compile_redirect(
@@ -89,4 +110,20 @@ def assemble(
         findings.update(part.findings)
     for namespace in world.namespaces.values():
         findings.update(check_namespace(namespace))
-    return Desired(resources, redirect, tuple(sorted(findings)))
+    outcomes, policy_findings = judge(
+        world, attachments, _claims_by_service(world, services, claims), constant
+    )
+    findings.update(policy_findings)
+    return Desired(resources, redirect, tuple(sorted(findings)), world.settings, outcomes)
+
+
+def _claims_by_service(
+    world: World, services: Sequence[ServicePart], granted: Iterable[Claim]
+) -> Claims:
+    if not world.traffic_policies:
+        return {}
+    in_force = {id(claim) for claim in granted}
+    return {
+        key: [(claim.port_name, claim) for claim in part.virtual if id(claim) in in_force]
+        for key, part in zip(sorted(world.services), services, strict=True)
+    }

@@ -47,6 +47,7 @@ class Claim:
     destination: Destination
     field: str
     """The part of the Service that claims it."""
+    port_name: str = ""
     resources: tuple[Resource, ...] = ()
 
 
@@ -200,6 +201,7 @@ def _claim_address(frame: _Frame, port: ServicePort, address: str, field: str) -
         DestinationKey(address16(address), port.port_host),
         Destination(listener, frame.flags),
         field,
+        port.name,
         resources,
     )
 
@@ -217,4 +219,4 @@ def _claim_endpoints(frame: _Frame, port: ServicePort, field: str) -> list[Claim
         if target.name == port.name and target.protocol == port.protocol
         for endpoint in part.endpoints
     }
-    return [Claim(key, destination, field) for key in sorted(keys)]
+    return [Claim(key, destination, field, port.name) for key in sorted(keys)]
