@@ -202,11 +202,7 @@ class Agent:
             options.settings,
             acceleration=options.settings.acceleration and report.acceleration is Acceleration.ON,
         )
-        config = replace(
-            compile_redirect_config(settings),
-            accelerate=report.acceleration is not Acceleration.OFF,
-            pod_levels=pod_levels(options.cgroup_root, options.pods_cgroup),
-        )
+        config = self._redirect_config(settings)
         self._maps = KernelMaps(Path(report.maps_path))
         self._registry.register(StatusCollector(self.status))
         application = make_application(self.status, self._registry)
@@ -215,7 +211,7 @@ class Agent:
                 tasks.create_task(serve(application, options.status_socket))
                 tasks.create_task(self._watch_world(settings))
                 tasks.create_task(self._watch_cgroups())
-                tasks.create_task(self._reconcile(config))
+                tasks.create_task(self._reconcile())
                 tasks.create_task(self._check_listeners(config))
         finally:
             self._maps.close()
@@ -254,13 +250,23 @@ class Agent:
         self._generation += 1
         self._worlds.put(msgspec.structs.replace(self._world, local_cgroups=self._cgroups))
 
-    async def _reconcile(self, config: RedirectConfig) -> None:
+    def _redirect_config(self, settings: Settings) -> RedirectConfig:
+        """The maps' configuration by these settings, as far as this kernel goes along."""
+        options, report = self._options, self._report
+        assert report is not None
+        return replace(
+            compile_redirect_config(settings),
+            accelerate=report.acceleration is not Acceleration.OFF,
+            pod_levels=pod_levels(options.cgroup_root, options.pods_cgroup),
+        )
+
+    async def _reconcile(self) -> None:
         compiler = CachedCompiler(self._options.node)
         while True:
             world = await self._worlds.take()
             generation = self._generation
             desired = compiler.compile(world)
-            await self._apply(desired, config)
+            await self._apply(desired, self._redirect_config(desired.settings))
             self._applied = generation
             _log.debug("world applied", generation=generation)
 
