@@ -24,9 +24,24 @@ from watchfiles import Change, awatch
 RESYNC_SECONDS = 2.0
 
 _CGROUPFS = re.compile(r"pod(?P<uid>[0-9A-Za-z][0-9A-Za-z.-]*)")
-_SYSTEMD = re.compile(r"kubepods(?:-[a-z]+)?-pod(?P<uid>[0-9A-Za-z_]+)\.slice")
+_SYSTEMD = re.compile(r"(?:[a-z]+-)?kubepods(?:-[a-z]+)?-pod(?P<uid>[0-9A-Za-z_]+)\.slice")
 # The pods' directory, one for the quality of service, the pod's.
 _MAX_DEPTH = 3
+
+_KUBELET_CGROUPS = (
+    # systemd driver; cgroupfs driver; the same of a kubelet with a cgroup root of its own, as in
+    # clusters whose nodes are containers.
+    "kubepods.slice",
+    "kubepods",
+    "kubelet.slice/kubelet-kubepods.slice",
+    "kubelet/kubepods",
+)
+
+
+def find_pods_cgroup(cgroup_root: Path) -> Path | None:
+    """The kubelet's cgroup for pods; None where there is none of a usual name."""
+    candidates = (cgroup_root / name for name in _KUBELET_CGROUPS)
+    return next((path for path in candidates if path.is_dir()), None)
 
 
 def pod_uid_of(directory_name: str) -> str | None:

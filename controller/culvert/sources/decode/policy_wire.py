@@ -49,7 +49,7 @@ class Retries(Wire, frozen=True):
     """``retries``."""
 
     attempts: int | None = None
-    on: Strings = None
+    retry_on: Strings = None
     per_try_timeout: str | None = None
 
 

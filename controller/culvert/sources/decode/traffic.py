@@ -54,7 +54,7 @@ def traffic_overrides(
         idle_timeout_seconds=seconds(timeouts.idle, f"{path}.timeouts.idle"),
         connect_timeout_seconds=seconds(timeouts.connect, f"{path}.timeouts.connect", zero=False),
         retry_attempts=number(retries.attempts, f"{path}.retries.attempts", 0, _MAX_ATTEMPTS),
-        retry_on=_retry_on(retries.on, f"{path}.retries.on"),
+        retry_on=_retry_on(retries.retry_on, f"{path}.retries.retryOn"),
         per_try_timeout_seconds=seconds(retries.per_try_timeout, f"{path}.retries.perTryTimeout"),
         max_connections=_limit(limits.max_connections, f"{path}.circuitBreaking.maxConnections"),
         max_pending_requests=_limit(
