@@ -39,7 +39,7 @@ from culvert.redirect.kernel import KernelMaps, MapFull
 from culvert.redirect.listening import read_proxy_listeners
 from culvert.redirect.loading import LoaderOptions, load_or_reuse
 from culvert.redirect.plan import Change, diff, phases
-from culvert.redirect.report import Acceleration, LoadReport
+from culvert.redirect.report import LOAD_REPORT, Acceleration, LoadReport
 from culvert.sources.cgroups import CgroupSource
 from culvert.sources.kubernetes.source import KubernetesSource
 from culvert.sources.manifests import ManifestSource
@@ -54,7 +54,7 @@ from culvert.status.document import (
     VerdictCount,
 )
 from culvert.status.metrics import StatusCollector
-from culvert.status.server import make_application, serve
+from culvert.status.server import make_application, make_probe_application, serve
 from culvert.xds.metrics import PrometheusMeter
 from culvert.xds.server import NotSettledError, ProxyStatistics, XdsServer
 
@@ -93,6 +93,8 @@ class AgentOptions:
     settings: Settings = field(default_factory=Settings)
     without: frozenset[str] = frozenset()
     kubernetes: KubernetesAccess | None = None
+    http_address: tuple[str, int] | None = None
+    """Where health and metrics are served besides ``status_socket``; the port is in host order."""
 
 
 def pod_levels(cgroup_root: Path, pods_cgroup: Path) -> tuple[int, int]:
@@ -181,7 +183,7 @@ class Agent:
         loader = LoaderOptions(
             root=options.bpf_root,
             cgroup_root=options.cgroup_root,
-            report_path=options.state_directory / "load-report.json",
+            report_path=options.state_directory / LOAD_REPORT,
             without=options.without,
         )
         async with asyncio.TaskGroup() as tasks:
@@ -209,6 +211,9 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(serve(application, options.status_socket))
+                if options.http_address is not None:
+                    public = make_probe_application(self.status, self._registry)
+                    tasks.create_task(serve(public, options.http_address))
                 tasks.create_task(self._watch_world(settings))
                 tasks.create_task(self._watch_cgroups())
                 tasks.create_task(self._reconcile())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -12,36 +11,31 @@ import structlog
 import typer
 
 from culvert.app import Agent, AgentOptions, KubernetesAccess
+from culvert.cli.exit_status import EXIT_MACHINE
+from culvert.cli.http_address import HttpAddress, parse_http_address
+from culvert.cli.json_log import log_as_json
 from culvert.kube.errors import AccessError
 from culvert.model.settings import Settings
 from culvert.redirect.attach import AttachError
 from culvert.redirect.loading import LoaderError
+from culvert.sources.cgroups import find_pods_cgroup
 from culvert.xds.socket_path import SocketPathError
-
-EXIT_MACHINE = 3
-
-
-def _log_as_json(level: str) -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[level.upper()]
-        ),
-    )
 
 
 def agent(
     *,
     node: Annotated[str, typer.Option(help="Name of this node.")],
-    pods_cgroup: Annotated[Path, typer.Option(help="cgroup v2 directory that holds the pods.")],
-    proxy_cgroup: Annotated[Path, typer.Option(help="cgroup v2 directory of the node's Envoy.")],
-    cgroup_root: Annotated[Path, typer.Option(help="Where cgroup v2 is mounted.")],
+    pods_cgroup: Annotated[
+        Path | None,
+        typer.Option(help="cgroup v2 directory that holds the pods; default: the kubelet's."),
+    ] = None,
+    proxy_cgroup: Annotated[
+        Path | None,
+        typer.Option(help="cgroup v2 directory of the node's Envoy; default: it is in a pod."),
+    ] = None,
+    cgroup_root: Annotated[Path, typer.Option(help="Where cgroup v2 is mounted.")] = Path(
+        "/sys/fs/cgroup"
+    ),
     manifests: Annotated[
         list[Path] | None,
         typer.Option(help="Folder of Kubernetes YAML, repeatable; without any: the API."),
@@ -66,19 +60,35 @@ def agent(
         int, typer.Option(help="Most bytes queued at a receiver before sends go by TCP.")
     ] = Settings().receive_budget_bytes,
     max_redirect_bytes: Annotated[int, typer.Option(help="Larger sends go by TCP.")] = 1 << 30,
+    http_address: Annotated[
+        HttpAddress | None,
+        typer.Option(
+            parser=parse_http_address,
+            metavar="ADDRESS:PORT",
+            help="Serve health and metrics here too; they are always on the Unix socket.",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the node's agent until it is told to stop; the data path stays when it ends."""
-    _log_as_json(log_level)
+    log_as_json(log_level)
     unknown = set(without or ()) - {"acceleration"}
     if unknown:
         raise typer.BadParameter(f"{sorted(unknown)}: only 'acceleration' can be switched off")
+    log = structlog.get_logger(__name__)
+    pods = pods_cgroup or find_pods_cgroup(cgroup_root)
+    if pods is None:
+        log.error(
+            "the agent cannot run on this machine",
+            reason=f"no kubelet's cgroup below {cgroup_root}: give --pods-cgroup",
+        )
+        raise typer.Exit(EXIT_MACHINE)
     options = AgentOptions(
         node=node,
         manifests=tuple(manifests or ()),
         kubernetes=None if manifests else KubernetesAccess(kubeconfig),
-        pods_cgroup=pods_cgroup,
-        proxy_cgroup=proxy_cgroup,
+        pods_cgroup=pods,
+        proxy_cgroup=proxy_cgroup or pods,
         cgroup_root=cgroup_root,
         bpf_root=bpf_root,
         xds_socket=run_directory / "xds.sock",
@@ -90,11 +100,11 @@ def agent(
             redirect_max_bytes=max_redirect_bytes,
         ),
         without=frozenset(without or ()),
+        http_address=http_address,
     )
     if manifests and kubeconfig:
         raise typer.BadParameter("--kubeconfig is for the API, --manifests for folders: give one")
     structlog.contextvars.bind_contextvars(node=node)
-    log = structlog.get_logger(__name__)
     failed = False
     try:
         asyncio.run(_until_signalled(Agent(options)))

@@ -10,7 +10,9 @@ import typer
 from culvert import __version__
 from culvert.cli.agent import agent
 from culvert.cli.analyze import analyze
+from culvert.cli.bootstrap import bootstrap
 from culvert.cli.demo import demo
+from culvert.cli.load import load
 from culvert.cli.status import status
 from culvert.cli.uninstall import uninstall
 
@@ -24,6 +26,8 @@ application.command()(demo)
 application.command()(status)
 application.command()(analyze)
 application.command()(agent)
+application.command()(load)
+application.command()(bootstrap)
 application.command()(uninstall)
 
 

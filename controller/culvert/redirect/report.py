@@ -7,6 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+LOAD_REPORT = "load-report.json"
+"""Name of the file that keeps the report, in the agent's directory."""
+
 
 class CaseResult(msgspec.Struct, frozen=True):
     """One case of the behaviour self-test. ``detail`` says what was seen."""

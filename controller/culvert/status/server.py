@@ -1,4 +1,4 @@
-"""Health, metrics and the status document over HTTP on a Unix socket (and loopback if asked)."""
+"""Health, metrics and the status document over HTTP on a Unix socket; the first two also by TCP."""
 
 from __future__ import annotations
 
@@ -18,8 +18,20 @@ from culvert.status.document import AgentStatus
 def make_application(
     status: Callable[[], AgentStatus], registry: CollectorRegistry
 ) -> web.Application:
-    """``/healthz`` the process answers, ``/readyz`` it has applied the world, ``/status``,
-    ``/metrics``."""
+    """What ``make_probe_application`` serves, and ``/status``, which shows the node's traffic."""
+
+    async def status_document(_request: web.Request) -> web.Response:
+        return web.Response(body=msgspec.json.encode(status()), content_type="application/json")
+
+    application = make_probe_application(status, registry)
+    application.add_routes([web.get("/status", status_document)])
+    return application
+
+
+def make_probe_application(
+    status: Callable[[], AgentStatus], registry: CollectorRegistry
+) -> web.Application:
+    """``/healthz`` the process answers, ``/readyz`` it has applied the world, ``/metrics``."""
 
     async def healthz(_request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -28,9 +40,6 @@ def make_application(
         now = status()
         text = "ok\n" if now.ready else f"applied {now.applied_generation} of {now.generation}\n"
         return web.Response(text=text, status=200 if now.ready else 503)
-
-    async def status_document(_request: web.Request) -> web.Response:
-        return web.Response(body=msgspec.json.encode(status()), content_type="application/json")
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(
@@ -42,20 +51,19 @@ def make_application(
         [
             web.get("/healthz", healthz),
             web.get("/readyz", readyz),
-            web.get("/status", status_document),
             web.get("/metrics", metrics),
         ]
     )
     return application
 
 
-async def serve(application: web.Application, path: Path) -> None:
-    """Serve until cancelled. The socket is readable by its owner only.
+async def serve(application: web.Application, where: Path | tuple[str, int]) -> None:
+    """Serve until cancelled, on a Unix socket, readable by its owner only, or an address and port.
 
     Raises:
         OSError: the socket cannot be made.
     """
-    listener = _listen(path)
+    listener = _listen(where) if isinstance(where, Path) else _listen_tcp(*where)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
@@ -73,3 +81,8 @@ def _listen(path: Path) -> socket.socket:
     path.chmod(0o600)
     listener.listen()
     return listener
+
+
+def _listen_tcp(address: str, port_host: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port_host), family=family)
