@@ -57,13 +57,16 @@ static inline __attribute__((always_inline)) void cv_enrol(struct bpf_sock_ops *
 		facts.local_flags = facts.remote_flags = flags ? *flags : 0;
 	} else {
 		local = cv_local.lookup(&key->local);
-		remote = cv_local.lookup(&key->remote);
 		facts.local_is_known = local != 0;
-		facts.remote_is_known = remote != 0;
 		facts.local_flags = local ? local->flags : 0;
-		facts.remote_flags = remote ? remote->flags : 0;
+		/* The accepting side goes by its peer's entry. */
+		if (local && !is_accepting) {
+			remote = cv_local.lookup(&key->remote);
+			facts.remote_is_known = remote != 0;
+			facts.remote_flags = remote ? remote->flags : 0;
+		}
 	}
-	if (is_accepting) {
+	if (is_accepting && facts.local_is_known) {
 		cv_connection_key_reverse(&reverse, key);
 		facts.peer_is_enrolled = cv_peers.lookup(&reverse) != 0;
 	}
@@ -74,8 +77,10 @@ static inline __attribute__((always_inline)) void cv_enrol(struct bpf_sock_ops *
 		peer.tcp_sock = (u64)tcp;
 		peer.socket_cookie = bpf_get_socket_cookie(ctx);
 #if CV_OFFSET_IS_MPTCP
-		bpf_probe_read_kernel(&is_mptcp, sizeof(is_mptcp),
-				      (void *)(peer.tcp_sock + CV_OFFSET_IS_MPTCP));
+		/* The accepting side of a connection is MPTCP only if the connecting side is. */
+		if (!is_accepting)
+			bpf_probe_read_kernel(&is_mptcp, sizeof(is_mptcp),
+					      (void *)(peer.tcp_sock + CV_OFFSET_IS_MPTCP));
 		facts.is_mptcp = is_mptcp;
 #endif
 	}
