@@ -60,7 +60,8 @@ def enrol_pod(workload: Workload, namespace: Namespace | None, settings: Setting
         and not workload.host_network
         and workload.namespace not in settings.excluded_namespaces,
         fail_open=_or_default(reader.read(registry.FAIL_MODE), settings.fail_open),
-        accelerated=_or_default(reader.read(registry.ACCELERATION), settings.acceleration),
+        accelerated=_or_default(reader.read(registry.ACCELERATION), settings.acceleration)
+        and settings.acceleration_allowed,
         excluded_outbound_ports=reader.read(registry.EXCLUDE_OUTBOUND_PORTS) or frozenset(),
         excluded_inbound_ports=reader.read(registry.EXCLUDE_INBOUND_PORTS) or frozenset(),
         excluded_cidrs=reader.read(registry.EXCLUDE_OUTBOUND_CIDRS) or frozenset(),

@@ -21,7 +21,7 @@ def settings_in_force(settings: Settings, mesh_config: MeshConfig | None) -> Set
         return settings
     changes: dict[str, Any] = {
         "fail_open": mesh_config.fail_open,
-        "acceleration": False if mesh_config.acceleration is False else None,
+        "acceleration_allowed": False if mesh_config.acceleration is False else None,
         "receive_budget_bytes": mesh_config.receive_budget_bytes,
         "excluded_namespaces": mesh_config.excluded_namespaces,
         "traffic": merge(settings.traffic, mesh_config.traffic),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from culvert.compile.policies import Attachment, Slot, TrafficAttachments, missing_targets
 from culvert.compile.service import Claim
+from culvert.compile.unreadable import with_unreadable
 from culvert.model.codes import POLICY_NOT_IMPLEMENTED, POLICY_WITHOUT_EFFECT
 from culvert.model.desired import Resource
 from culvert.model.finding import Finding, Severity
@@ -45,7 +46,7 @@ def judge(
         outcome, without_effect = _of_traffic_policy(policy, attachment, world.services, claims)
         outcomes.append(outcome)
         findings += (*attachment.findings, *without_effect)
-    ordered = sorted(outcomes, key=lambda one: (one.kind, one.key))
+    ordered = sorted(with_unreadable(outcomes, world.findings), key=lambda one: (one.kind, one.key))
     return tuple(ordered), tuple(findings)
 
 

@@ -51,6 +51,9 @@ class ObjectOutcome:
     entries that carry the object on this node: it is in effect when the proxy has acknowledged
     their present versions, and when the maps hold these. Both are empty where ``needed`` is false:
     this node has nothing to do for the object.
+
+    ``generation`` is 0 where it is not known: for an object of a folder of manifests, and one that
+    could not be read (``INVALID``).
     """
 
     kind: str

@@ -35,13 +35,15 @@ class Settings(msgspec.Struct, frozen=True):
 
     ``proxy_addresses`` are where the proxy listens on every node, at most one per family. Both
     byte limits belong to the accelerator: ``receive_budget_bytes`` is how much a receiver may
-    have queued, ``redirect_max_bytes`` the largest write that leaves TCP.
+    have queued, ``redirect_max_bytes`` the largest write that leaves TCP. ``acceleration`` is the
+    default of pods that do not say; without ``acceleration_allowed`` no pod is accelerated.
     """
 
     proxy_addresses: tuple[str, ...] = ("169.254.77.1", "fd77::1")
     listener_ports: ListenerPorts = ListenerPorts()
     fail_open: bool = False
     acceleration: bool = True
+    acceleration_allowed: bool = True
     excluded_namespaces: frozenset[str] = frozenset({"kube-system"})
     connect_timeout_seconds: float = 5.0
     connection_buffer_bytes: int = 64 * 1024
