@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 from culvert.embedded.control_plane import ControlPlane
 
+from tests.kube.definitions import definitions_of
+
 RIG_NODE_ADDRESSES = tuple(f"10.99.0.{number}" for number in range(1, 10))
 """A relay on each node of a rig makes the API server look as if it were there."""
 
@@ -28,3 +30,10 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     assert made.returncode == 0, made.stderr
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def definitions(control_plane: ControlPlane) -> Iterator[None]:
+    """The kinds of ``culvert.dev``, with every object of theirs gone afterwards."""
+    with definitions_of(control_plane):
+        yield
