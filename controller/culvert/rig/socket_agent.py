@@ -3,7 +3,8 @@
 A socket's cgroup is that of the process which makes it, and the connect hooks look at the process
 that connects. So the program does both, and hands the finished socket over its standard input, a
 Unix socket (SCM_RIGHTS, see unix(7)). One request is one JSON line; one answer is one JSON
-document, with one descriptor when it is a success. Imports nothing of the package, to start fast.
+document, with one descriptor when it is a success, and then a byte once the program has closed its
+own. Imports nothing of the package, to start fast.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def serve(channel: socket.socket) -> None:
                 continue
             socket.send_fds(channel, [b"{}"], [made.fileno()])
             made.close()
+            # Only now is the receiver the only holder: what it closes is closed.
+            channel.sendall(b".")
 
 
 if __name__ == "__main__":

@@ -58,9 +58,12 @@ class PodSockets:
         with self._lock:
             channel = self._channel or self._start()
             channel.sendall(json.dumps(document).encode() + b"\n")
-            answer, descriptors, _, _ = socket.recv_fds(channel, 4096, 1)
-        if descriptors:
-            return socket.socket(fileno=descriptors[0])
+            # Not more than the answer to a success, so that the byte that follows is not part of it.
+            answer, descriptors, _, _ = socket.recv_fds(channel, 2, 1)
+            if descriptors:
+                channel.recv(1)
+                return socket.socket(fileno=descriptors[0])
+            answer += channel.recv(4096) if answer else b""
         if not answer:
             raise ConnectionResetError(errno.ECONNRESET, "the pod is gone")
         problem = json.loads(answer)
