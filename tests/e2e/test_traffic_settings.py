@@ -94,6 +94,17 @@ class TestAnnotations:
         assert answers["robin"] == [first, second] * 4
 
 
+class TestTrafficPolicies:
+    def test_a_policy_is_stronger_than_the_annotations(self, answers: Answers) -> None:
+        assert answers["policy_timeout"]["status"] == 504
+
+    def test_a_policy_for_a_port_is_stronger_than_the_one_for_its_service(
+        self, answers: Answers
+    ) -> None:
+        governed = answers["policy_of_port"]
+        assert (governed["status"], governed["attempts"]) == (200, 3)
+
+
 class TestAccessLog:
     def test_every_request_is_logged_where_all_are_wanted(self, answers: Answers) -> None:
         lines = [line for line in answers["log"] if line["service"] == "shop/logged|80"]

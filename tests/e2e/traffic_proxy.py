@@ -26,7 +26,7 @@ from tests.e2e.compiled_proxy import Greeter, greet, run, running_proxy, serve
 PLAIN, TIMED, RETRYING, PER_TRY, UNREPEATED, HALF_DEAD = (f"10.96.1.{n}" for n in range(1, 7))
 COOKIE, HEADER, ROBIN, LOGGED, FAILURES_LOGGED, IDLE = (f"10.96.1.{n}" for n in range(7, 13))
 OPAQUE_LOGGED, RELABELLED, HALF_BROKEN = (f"10.96.1.{n}" for n in range(13, 16))
-OPAQUE_FAILING, OPAQUE_QUIET = (f"10.96.1.{n}" for n in range(16, 18))
+OPAQUE_FAILING, OPAQUE_QUIET, GOVERNED = (f"10.96.1.{n}" for n in range(16, 19))
 
 _attempts: Counter[str] = Counter()
 _released = threading.Event()
@@ -101,6 +101,8 @@ def probe_annotations() -> dict[str, Any]:
         "default_get": ask(PLAIN, "/fail/1/default"),
         "per_try": ask(PER_TRY, "/hang/1/try"),
         "unrepeated": ask(UNREPEATED, "/fail/1/unrepeated"),
+        "policy_timeout": ask(GOVERNED, "/hang/9/policy"),
+        "policy_of_port": ask(GOVERNED, "/fail/2/policy", port=81),
         "half_dead": [ask(HALF_DEAD, "/", "POST")["status"] for _ in range(20)],
         "relabelled": ask(RELABELLED, "/"),
         "cookie_given": cookie,
