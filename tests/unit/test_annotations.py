@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from culvert.compile.annotations import grammar
-from culvert.compile.annotations.reader import Reader
+from culvert.compile.annotations import grammar, registry
+from culvert.compile.annotations.reader import MAX_PROBLEMS, Reader
 from culvert.compile.annotations.registry import ANNOTATIONS, PREFIX, SESSION_AFFINITY, On
 from culvert.compile.protocol import Protocol
 from culvert.compile.retries import any_method_conditions
@@ -138,3 +138,16 @@ def test_no_condition_repeats_what_an_endpoint_may_have_seen_for_every_method(
 def test_conditions_for_any_broken_connection_keep_their_harmless_part() -> None:
     assert any_method_conditions((RetryCondition.SERVER_ERROR,)) == UNSEEN_BY_ENDPOINT
     assert any_method_conditions((RetryCondition.CONFLICT,)) == ()
+
+
+def test_a_value_of_any_length_makes_short_findings_and_few() -> None:
+    text = ",".join(f"port-{number}" for number in range(50_000)) + "," + "9" * 100_000
+    reader = Reader(On.POD, "shop/web", {}, {registry.EXCLUDE_OUTBOUND_PORTS.name: text})
+    reader.read(registry.EXCLUDE_OUTBOUND_PORTS)
+    assert len(reader.findings) == MAX_PROBLEMS + 1
+    assert reader.findings[-1].message == "49996 more items are not valid"
+    reader = Reader(On.POD, "shop/web", {}, {registry.FAIL_MODE.name: "x" * 200_000})
+    reader.read(registry.FAIL_MODE)
+    (finding,) = reader.findings
+    assert len(str(finding)) < 500
+    assert finding.message.endswith("is not a value of it")

@@ -59,7 +59,7 @@ def fields_of_shape(shape: Any, path: str) -> set[str]:
         return fields_of_shape(get_args(shape)[0], f"{path}[]")
     if get_origin(shape) is dict:
         return fields_of_shape(get_args(shape)[1], f"{path}{{}}")
-    return {f"{path}: { {str: 'string', int: 'integer', bool: 'boolean'}[shape]}"}
+    return {f"{path}: { {str: 'string', int: 'integer', bool: 'boolean'}[shape] }"}
 
 
 def without_none(shape: Any) -> Any:

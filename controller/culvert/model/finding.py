@@ -5,6 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+_HEAD_CHARACTERS, _TAIL_CHARACTERS = 200, 60
+
+
+def concise(message: str) -> str:
+    """``message``, the middle of a very long one left out: it may quote what somebody wrote."""
+    if len(message) <= _HEAD_CHARACTERS + _TAIL_CHARACTERS:
+        return message
+    return f"{message[:_HEAD_CHARACTERS]}…{message[-_TAIL_CHARACTERS:]}"
+
 
 class Severity(StrEnum):
     """How much of the object still takes effect."""

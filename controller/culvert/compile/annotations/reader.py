@@ -9,9 +9,12 @@ from typing import TypeVar
 from culvert.compile.annotations.parsed import Problem
 from culvert.compile.annotations.registry import PREFIX, Annotation, Kind, On, homes_of, known_names
 from culvert.model.codes import INVALID_MESH_LABEL, UNKNOWN_ANNOTATION, Code
-from culvert.model.finding import Finding, Severity
+from culvert.model.finding import Finding, Severity, concise
 
 T = TypeVar("T")
+
+MAX_PROBLEMS = 5
+"""As many bad items of one list are told one by one."""
 
 _FIELDS = {Kind.LABEL: "labels", Kind.ANNOTATION: "annotations"}
 
@@ -41,8 +44,11 @@ class Reader:
         if text is None:
             return None
         parsed = annotation.parse(text)
-        for problem in parsed.problems:
+        for problem in parsed.problems[:MAX_PROBLEMS]:
             self.report(INVALID_MESH_LABEL, annotation, problem)
+        if others := parsed.problems[MAX_PROBLEMS:]:
+            more = Problem(f"{len(others)} more items are not valid", others[0].remedy)
+            self.report(INVALID_MESH_LABEL, annotation, more)
         return parsed.value
 
     def report(self, code: Code, annotation: Annotation[T], problem: Problem) -> None:
@@ -51,7 +57,9 @@ class Reader:
 
     def _add(self, code: Code, kind: Kind, name: str, problem: Problem) -> None:
         field = f"metadata.{_FIELDS[kind]}[{name}]"
-        self.findings.append(Finding(code.id, self._subject, field, *problem, Severity.WARNING))
+        message = concise(problem.message)
+        finding = Finding(code.id, self._subject, field, message, problem.remedy, Severity.WARNING)
+        self.findings.append(finding)
 
     def _report_unknown(self) -> None:
         for kind in (Kind.ANNOTATION, Kind.LABEL):
