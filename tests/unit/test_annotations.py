@@ -151,3 +151,10 @@ def test_a_value_of_any_length_makes_short_findings_and_few() -> None:
     (finding,) = reader.findings
     assert len(str(finding)) < 500
     assert finding.message.endswith("is not a value of it")
+
+
+def test_however_many_names_are_unknown_few_are_told_one_by_one() -> None:
+    names = {f"{PREFIX}name-{number:05}": "" for number in range(5_000)}
+    findings = Reader(On.SERVICE, "shop/web", {}, names).findings
+    assert len(findings) == MAX_PROBLEMS + 1
+    assert findings[-1].message == "it and 4994 more after it mean nothing here"

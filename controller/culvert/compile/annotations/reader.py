@@ -14,7 +14,7 @@ from culvert.model.finding import Finding, Severity, concise
 T = TypeVar("T")
 
 MAX_PROBLEMS = 5
-"""As many bad items of one list are told one by one."""
+"""As many bad items of one list, and unknown names, are told one by one."""
 
 _FIELDS = {Kind.LABEL: "labels", Kind.ANNOTATION: "annotations"}
 
@@ -64,10 +64,17 @@ class Reader:
     def _report_unknown(self) -> None:
         for kind in (Kind.ANNOTATION, Kind.LABEL):
             known = known_names(self._on, kind)
-            for name in sorted(self._values[kind]):
-                if name.startswith(PREFIX) and name not in known:
-                    problem = Problem(f"this {kind} means nothing here", self._remedy(name, kind))
-                    self._add(UNKNOWN_ANNOTATION, kind, name, problem)
+            unknown = sorted(
+                name for name in self._values[kind] if name.startswith(PREFIX) and name not in known
+            )
+            for name in unknown[:MAX_PROBLEMS]:
+                problem = Problem(f"this {kind} means nothing here", self._remedy(name, kind))
+                self._add(UNKNOWN_ANNOTATION, kind, name, problem)
+            if others := unknown[MAX_PROBLEMS:]:
+                more = Problem(
+                    f"it and {len(others) - 1} more after it mean nothing here", "remove them"
+                )
+                self._add(UNKNOWN_ANNOTATION, kind, others[0], more)
 
     def _remedy(self, name: str, kind: Kind) -> str:
         if kind is Kind.ANNOTATION and name in known_names(self._on, Kind.LABEL):
