@@ -58,7 +58,7 @@ class PodSockets:
         with self._lock:
             channel = self._channel or self._start()
             channel.sendall(json.dumps(document).encode() + b"\n")
-            # Not more than the answer to a success, so that the byte that follows is not part of it.
+            # No more than the answer to a success: the byte that follows is read by itself.
             answer, descriptors, _, _ = socket.recv_fds(channel, 2, 1)
             if descriptors:
                 channel.recv(1)
