@@ -168,6 +168,7 @@ class Agent:
         self._attached = False
         self._generation = 0
         self._applied = 0
+        self._resource_versions: Mapping[str, str] = {}
         self._proxy_was_there = False
         self._desired_findings: tuple[Finding, ...] = ()
         self._map_findings: list[Finding] = []
@@ -253,6 +254,8 @@ class Agent:
             _log.warning("no manifests yet; what the maps hold stays")
             return
         self._generation += 1
+        if self._source is not None:
+            self._resource_versions = self._source.resource_versions
         self._worlds.put(msgspec.structs.replace(self._world, local_cgroups=self._cgroups))
 
     def _redirect_config(self, settings: Settings) -> RedirectConfig:
@@ -269,11 +272,11 @@ class Agent:
         compiler = CachedCompiler(self._options.node)
         while True:
             world = await self._worlds.take()
-            generation = self._generation
+            generation, resource_versions = self._generation, self._resource_versions
             desired = compiler.compile(world)
             await self._apply(desired, self._redirect_config(desired.settings))
             self._applied = generation
-            _log.debug("world applied", generation=generation)
+            _log.debug("world applied", generation=generation, resource_versions=resource_versions)
 
     async def _apply(self, desired: Desired, config: RedirectConfig) -> None:
         assert self._maps is not None

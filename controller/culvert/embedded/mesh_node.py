@@ -36,6 +36,8 @@ class MeshOptions:
     concurrency: int = 1
     budget_bytes: int | None = None
     max_redirect_bytes: int | None = None
+    log_level: str = "info"
+    """Of the agent: ``debug``, ``info``, ``warning`` or ``error``."""
 
 
 def pins_of(rig_id: str, node: str) -> Path:
@@ -86,6 +88,7 @@ class MeshNode:
         argv += ["--bpf-root", str(self.pins)]
         argv += ["--run-directory", str(self.directory)]
         options = self._options
+        argv += ["--log-level", options.log_level]
         if not options.accelerate:
             argv += ["--without", "acceleration"]
         if options.fail_open:

@@ -76,6 +76,11 @@ class Listing(Generic[T]):
         self._not_found = 0
 
     @property
+    def resource_version(self) -> str:
+        """Of the newest event, or the list, that the copy has; empty before the first list."""
+        return self._version
+
+    @property
     def is_watching(self) -> bool:
         """Whether the copy is complete and the next request only follows it."""
         return self._phase is _Phase.WATCH

@@ -107,6 +107,11 @@ class Reflector(Generic[T]):
         return self._listing.collection.items
 
     @property
+    def resource_version(self) -> str:
+        """How far the copy has come; empty where that is not known."""
+        return self._listing.resource_version
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """Objects that could not be decoded; their last good versions are in ``items``."""
         return self._listing.collection.findings

@@ -95,6 +95,16 @@ class ControlPlane:
             if program is not None:
                 program.stop()
 
+    def stop_controllers(self) -> None:
+        """End the controller manager alone: nobody reacts to what is written."""
+        assert self._manager is not None
+        self._manager.stop()
+
+    @property
+    def etcd_url(self) -> str:
+        """Where etcd takes clients, without credentials."""
+        return self._etcd_url
+
     def stop_api_server(self) -> None:
         """End the API server alone: clients find nobody."""
         assert self._api_server is not None

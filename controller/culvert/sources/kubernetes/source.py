@@ -74,6 +74,8 @@ class KubernetesSource:
             make_reflector(api, kind, self._change.set) for kind in self._kinds
         )
         self._made_from: dict[str, tuple[Items, ...]] = {}
+        self.resource_versions: Mapping[str, str] = {}
+        """How far the last world had come, by the kinds' names."""
 
     def health(self) -> SourceHealth:
         """How good the picture is now."""
@@ -109,6 +111,10 @@ class KubernetesSource:
                 if not all(reflector.health.synced for reflector in self._reflectors):
                     continue
                 world = self._assemble()
+                self.resource_versions = {
+                    kind.name: reflector.resource_version
+                    for kind, reflector in zip(self._kinds, self._reflectors, strict=True)
+                }
                 if is_first or world is not self._world:
                     is_first, self._world = False, world
                     yield world
