@@ -10,17 +10,16 @@ from pathlib import Path
 
 from culvert.compile.annotations.registry import MESH
 from culvert.embedded.control_plane import ControlPlane
-from culvert.embedded.mesh_node import MeshNode, MeshOptions
+from culvert.embedded.mesh_node import MeshNode, MeshOptions, pins_of
 from culvert.kube.client import KubeClient
 from culvert.model.key import ObjectKey
 from culvert.rig import Pod, Rig
+from culvert.rig.kube.containers import API_PORT
 from culvert.rig.kube.nodes import KubeNodes
 from culvert.rig.kube.relay import Relay, listening_sockets
 from culvert.rig.kubelet import KubeletSettings
 from culvert.rig.node import Node
 
-API_PORT = 6443
-"""Of the API server, as seen on each node's address."""
 ZONE_LABEL = "topology.kubernetes.io/zone"
 DEFAULT_NODES: Mapping[str, Mapping[str, str]] = {
     "node-a": {ZONE_LABEL: "zone-a"},
@@ -90,7 +89,11 @@ async def kube_cluster(
             stack.push_async_callback(asyncio.to_thread, mesh[name].close)
         capture = _Capture(mesh)
         nodes = KubeNodes(
-            rig, client, labels, settings=KubeletSettings(network_ready=capture.completed)
+            rig,
+            client,
+            labels,
+            settings=KubeletSettings(network_ready=capture.completed),
+            bpffs=lambda name: pins_of(rig.rig_id, name),
         )
         capture.nodes = nodes
         running = asyncio.create_task(nodes.run())

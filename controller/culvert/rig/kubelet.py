@@ -38,8 +38,10 @@ class KubeletSettings:
     network_ready: Callable[[Pod], Awaitable[None]] | None = None
     """Awaited before a pod's containers start, as a CNI plugin's ADD is in a cluster: a mesh
     captures the pod before its first connection."""
-    surroundings: Callable[[Pod, Container, Callable[[], PodStatus]], Surroundings] | None = None
-    """Gives each container files and privileges of its own; without, it sees this machine's."""
+    surroundings: (
+        Callable[[Pod, Container, Callable[[], PodStatus]], Surroundings | None] | None
+    ) = None
+    """Gives a container files and privileges of its own; without, it sees this machine's."""
 
 
 def base_environment() -> dict[str, str]:

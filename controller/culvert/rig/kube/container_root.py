@@ -59,6 +59,7 @@ def root_script(
     mounts are private, with the container's environment.
     """
     lines = [_ROOT.format(tools=_TOOLS, base=shlex.quote(str(base)))]
+    lines.append(_passable(mounts))
     lines += [_mount_lines(mount) for mount in sorted(mounts, key=lambda m: m.target)]
     lines.append(_END)
     if privileges.read_only_root:
@@ -92,6 +93,13 @@ def beside_command(
         "--",
         *argv,
     ]
+
+
+def _passable(mounts: Sequence[Mount]) -> str:
+    """Let users other than root reach what is mounted: in the overlay, not on this machine."""
+    folders = {parent for mount in mounts for parent in Path(mount.target).parents}
+    there = [shlex.quote(str(folder)) for folder in sorted(folders)]
+    return f"for d in {' '.join(there)}; do [ ! -d $d ] || chmod a+x $d; done\n" if there else ""
 
 
 def _mount_lines(mount: Mount) -> str:

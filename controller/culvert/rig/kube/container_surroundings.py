@@ -28,6 +28,8 @@ class PodSetting:
     status: Callable[[], PodStatus]
     volumes: PodVolumes
     hosts_file: Path
+    machine: Sequence[Mount]
+    """Folders of this machine that its programs need."""
     base: Mapping[str, str]
     links: Callable[[], Mapping[str, str]]
     api: Mapping[str, str]
@@ -54,7 +56,7 @@ class ContainerSurroundings:
         self._privileges = privileges_of(status.template.spec, spec)
         await setting.volumes.make(status)
         hosts = Mount(setting.hosts_file, "/etc/hosts")
-        self._mounts = [hosts, *setting.volumes.mounts(spec)]
+        self._mounts = [*setting.machine, hosts, *setting.volumes.mounts(spec)]
         return kube_environment(
             self._container,
             status,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from culvert.rig.surroundings import NotStartableError
 
@@ -24,9 +25,9 @@ class Image:
 CULVERT = Image(entrypoint=(sys.executable, "-m", "culvert"))
 
 DEFAULT_IMAGES: Mapping[str, Image] = {
-    "culvert": CULVERT,
     "culvert/agent": CULVERT,
     "culvert/controller": CULVERT,
+    "culvert/envoy": Image(entrypoint=(str(Path(sys.executable).with_name("envoy")),)),
 }
 """By name without registry, tag and digest, or by its last parts."""
 

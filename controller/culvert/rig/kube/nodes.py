@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from culvert.kube.client import KubeClient
+from culvert.rig.kube.containers import Containers
 from culvert.rig.kube.images import DEFAULT_IMAGES, Image
 from culvert.rig.kube.mirror import Mirror
 from culvert.rig.kube.pod_object import PodObject, deleting, ended, node_of, pod_want, uid_of
@@ -27,7 +28,8 @@ class KubeNodes:
     """The nodes of a rig as nodes of a cluster.
 
     ``labels`` are those of each node, by name: all of these take part; other nodes of the rig are
-    left alone. ``client`` must be a cluster administrator's.
+    left alone. ``client`` must be a cluster administrator's; ``bpffs`` gives each node's directory
+    of its own in bpffs, which is for the caller to remove.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class KubeNodes:
         images: Mapping[str, Image] = DEFAULT_IMAGES,
         settings: KubeletSettings | None = None,
         log_directory: Path | None = None,
+        bpffs: Callable[[str], Path],
     ) -> None:
         self._rig = rig
         self._client = client
@@ -52,17 +55,25 @@ class KubeNodes:
         self._said: dict[str, Sequence[Condition]] = {}
         self.log_directory = rig.directory / "logs" if log_directory is None else log_directory
         """``<namespace>_<pod>/<container>.log``"""
+        self._containers = Containers(rig, client, self.mirror, images, bpffs)
         self._kubelet = Kubelet(
-            settings=replace(settings or KubeletSettings(), terminating_notice_seconds=0),
+            settings=replace(
+                settings or KubeletSettings(),
+                terminating_notice_seconds=0,
+                surroundings=self._containers.surroundings,
+            ),
             log_directory=self.log_directory,
             changed=self._due.set,
-            links=lambda namespace: {},
+            links=self._containers.links,
         )
 
     @property
     def pods(self) -> list[PodStatus]:
         """The status of each pod there is, those that terminate included."""
         return self._kubelet.pods
+
+    def _uids(self) -> set[str]:
+        return {pod.uid for pod in self._kubelet.pods}
 
     def _changed(self) -> None:
         self._due.set()
@@ -82,6 +93,7 @@ class KubeNodes:
             nodes = [self._rig.nodes[name] for name in self._labels]
             tasks.create_task(keep_rules(self.mirror, nodes, self._rules_due))
             tasks.create_task(self._writer.run())
+            tasks.create_task(self._containers.keep_fresh(self._uids))
             async with self._kubelet:
                 while True:
                     await self._due.wait()
