@@ -126,4 +126,5 @@ def _claims_by_service(
     return {
         key: [(claim.port_name, claim) for claim in part.virtual if id(claim) in in_force]
         for key, part in zip(sorted(world.services), services, strict=True)
+        if part.virtual
     }

@@ -17,7 +17,11 @@ from culvert.model.service import Service, ServiceKind
 from culvert.model.world import World
 
 Claims = Mapping[ObjectKey, Sequence[tuple[str, Claim]]]
-"""By Service: the name of the port and the claim, for every claim on an address of its own."""
+"""By Service: the name of the port and the claim, for every claim on an address of its own.
+
+A Service that claims nothing, as it is not in the mesh, is not there; one whose claims have all
+gone to others is, without any.
+"""
 
 _NOT_YET = "valid; this version of the mesh does not enforce it yet"
 
@@ -63,7 +67,7 @@ def _of_traffic_policy(
         of_slot = _claims_of(slot, claims)
         carried += of_slot
         if not of_slot:
-            why = _why_without_effect(slot, services)
+            why = _why_without_effect(slot, services, captured=slot[0] in claims)
             idle.append(why)
             findings.append(_without_effect(policy, slot, why))
     accepted = bool(carried) or not (attachment.lost or idle)
@@ -108,15 +112,22 @@ def _reason(attachment: Attachment, accepted: bool) -> str:
     return Reason.CONFLICTED if attachment.lost else Reason.UNSUPPORTED_TARGET
 
 
-def _why_without_effect(slot: Slot, services: Mapping[ObjectKey, Service]) -> str:
+def _why_without_effect(slot: Slot, services: Mapping[ObjectKey, Service], captured: bool) -> str:
     key, port_name = slot
     service = services[key]
     if service.kind is ServiceKind.EXTERNAL_NAME:
         return f"traffic to Service {key.name} is not captured: it is an ExternalName"
     if service.kind is ServiceKind.HEADLESS:
         return f"Service {key.name} is headless: its clients choose the endpoint themselves"
+    ports = [port for port in service.ports if port_name in ("", port.name)]
     what = f"port {port_name} of Service {key.name}" if port_name else f"Service {key.name}"
-    return f"the proxy does not route {what}"
+    if all(port.protocol != "TCP" for port in ports):
+        return f"{what} has nothing to do with TCP"
+    if not service.cluster_addresses:
+        return f"Service {key.name} has no cluster IP yet"
+    if not captured:
+        return f"Service {key.name} is not in the mesh"
+    return f"another Service has the address of {what}"
 
 
 def _without_effect(policy: TrafficPolicy, slot: Slot, why: str) -> Finding:
