@@ -100,6 +100,7 @@ def _outcome(outcome: ObjectOutcome) -> Mapping[str, Any]:
         f"{outcome.resolved_refs_message}",
         "programmed_by_design": outcome.programmed_by_design,
         "resources": [f"{kind.rsplit('.', 1)[-1]} {name}" for kind, name in outcome.resource_names],
+        "carried_by_everything": outcome.carried_by_everything,
         "destinations": [_destination(key.address, key.port_host) for key in outcome.destinations],
     }
 

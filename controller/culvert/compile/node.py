@@ -111,7 +111,7 @@ def assemble(
     for namespace in world.namespaces.values():
         findings.update(check_namespace(namespace))
     outcomes, policy_findings = judge(
-        world, attachments, _claims_by_service(world, services, claims), constant
+        world, attachments, _claims_by_service(world, services, claims)
     )
     findings.update(policy_findings)
     return Desired(resources, redirect, tuple(sorted(findings)), world.settings, outcomes)

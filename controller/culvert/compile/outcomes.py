@@ -8,7 +8,6 @@ from culvert.compile.policies import Attachment, Slot, TrafficAttachments, missi
 from culvert.compile.service import Claim
 from culvert.compile.unreadable import with_unreadable
 from culvert.model.codes import POLICY_NOT_IMPLEMENTED, POLICY_WITHOUT_EFFECT
-from culvert.model.desired import Resource
 from culvert.model.finding import Finding, Severity
 from culvert.model.key import ObjectKey
 from culvert.model.outcome import ObjectOutcome, Reason
@@ -30,7 +29,6 @@ def judge(
     world: World,
     attachments: TrafficAttachments,
     claims: Claims,
-    constant: Iterable[Resource],
 ) -> tuple[tuple[ObjectOutcome, ...], tuple[Finding, ...]]:
     """Outcomes in order of kind, namespace and name, and what is wrong with the policies."""
     outcomes: list[ObjectOutcome] = []
@@ -44,7 +42,7 @@ def judge(
             outcomes.append(_unenforced(kind, unenforced, found))
             findings += (*found.findings, _not_implemented(kind, unenforced))
     if world.mesh_config is not None:
-        outcomes.append(_of_mesh_config(world.mesh_config, constant))
+        outcomes.append(_of_mesh_config(world.mesh_config))
     for key, policy in sorted(world.traffic_policies.items()):
         attachment = attachments.by_policy[key]
         outcome, without_effect = _of_traffic_policy(policy, attachment, world.services, claims)
@@ -168,12 +166,12 @@ def _not_implemented(kind: str, policy: Policy) -> Finding:
     )
 
 
-def _of_mesh_config(config: MeshConfig, constant: Iterable[Resource]) -> ObjectOutcome:
+def _of_mesh_config(config: MeshConfig) -> ObjectOutcome:
     return ObjectOutcome(
         kind="MeshConfig",
         key=ObjectKey("", MESH_CONFIG_NAME),
         uid=config.uid,
         generation=config.generation,
         message="trustDomain has no effect yet" if config.trust_domain else "",
-        resource_names=tuple(sorted((one.type_url, one.name) for one in constant)),
+        carried_by_everything=True,
     )

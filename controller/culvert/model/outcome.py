@@ -49,8 +49,9 @@ class ObjectOutcome:
 
     ``resource_names`` are the xDS resources, as (type URL, name), and ``destinations`` the map
     entries that carry the object on this node: it is in effect when the proxy has acknowledged
-    their present versions, and when the maps hold these. Both are empty where ``needed`` is false:
-    this node has nothing to do for the object.
+    their present versions, and when the maps hold these. ``carried_by_everything`` stands for all
+    resources and entries of the node. Where ``needed`` is false there is none of the three: this
+    node has nothing to do for the object.
 
     ``generation`` is 0 where it is not known: for an object of a folder of manifests, and one that
     could not be read (``INVALID``).
@@ -69,8 +70,9 @@ class ObjectOutcome:
     programmed_by_design: bool = True
     resource_names: tuple[tuple[str, str], ...] = ()
     destinations: tuple[DestinationKey, ...] = ()
+    carried_by_everything: bool = False
 
     @property
     def needed(self) -> bool:
         """Whether this node has anything to hold for it."""
-        return bool(self.resource_names or self.destinations)
+        return bool(self.resource_names or self.destinations or self.carried_by_everything)
