@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from culvert.compile.packing import ENDPOINT_TYPE
 from culvert.compile.policies import Attachment, Slot, TrafficAttachments, missing_targets
 from culvert.compile.service import Claim
 from culvert.compile.unreadable import with_unreadable
@@ -82,7 +83,7 @@ def _of_traffic_policy(
             Reason.TARGET_NOT_FOUND if attachment.missing else Reason.RESOLVED_REFS
         ),
         resolved_refs_message="; ".join(attachment.missing),
-        resource_names=_shaped_by_policy(carried),
+        resource_names=_shaped_by(policy, carried),
         destinations=tuple(sorted({claim.key for claim in carried})),
     )
     return outcome, findings
@@ -93,13 +94,14 @@ def _claims_of(slot: Slot, claims: Claims) -> list[Claim]:
     return [claim for name, claim in claims.get(service, ()) if port_name in ("", name)]
 
 
-def _shaped_by_policy(carried: Iterable[Claim]) -> tuple[tuple[str, str], ...]:
+def _shaped_by(policy: TrafficPolicy, carried: Iterable[Claim]) -> tuple[tuple[str, str], ...]:
+    # Endpoints come and go; only a policy that has a say in them should have to wait for them.
+    with_endpoints = policy.traffic.locality is not None
     names = {
         (resource.type_url, resource.name)
         for claim in carried
         for resource in claim.resources
-        # Endpoints come and go without the policy having a say in it.
-        if not resource.type_url.endswith("ClusterLoadAssignment")
+        if with_endpoints or resource.type_url != ENDPOINT_TYPE
     }
     return tuple(sorted(names))
 
