@@ -141,8 +141,25 @@ def test_a_bad_value_is_named_by_its_field(kind: str, spec: Any, field: str) -> 
 
 leaves = st.none() | st.booleans() | st.integers(-1, 70000) | st.text(max_size=5)
 fields = st.sampled_from(
-    "targetRefs kind name mtls mode rules from source when key timeouts request retries selector "
-    "matchLabels portLevelMtls 80".split()
+    [
+        "targetRefs",
+        "kind",
+        "name",
+        "mtls",
+        "mode",
+        "rules",
+        "from",
+        "source",
+        "when",
+        "key",
+        "timeouts",
+        "request",
+        "retries",
+        "selector",
+        "matchLabels",
+        "portLevelMtls",
+        "80",
+    ]
 )
 anything = st.recursive(
     leaves,
