@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from culvert.embedded.control_plane import ControlPlaneError
+from culvert.embedded.control_plane.binaries import MissingProgramError
 from culvert.embedded.mesh_node import NotReadyError
+from culvert.kube.errors import ApiError, ApiUnreachable
 from culvert.rig import Rig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,19 +20,34 @@ from tests.bench.awake import processors_awake
 from tests.bench.cases import Case, all_cases, matching, one_at_a_time
 from tests.bench.control_plane import ControlPlane, NotConvergedError, measure_control_plane
 from tests.bench.document import render
-from tests.bench.figure import draw
 from tests.bench.goals import paired, ratio_text
 from tests.bench.idle_cases import IdleCase, measure_idle_cases
+from tests.bench.kept import keep
 from tests.bench.proof import WrongWayError, prove_ways
-from tests.bench.results import Results, Row, describe_machine, measured_row, to_json
+from tests.bench.propagation import QUICK, Amounts, measure_propagation
+from tests.bench.propagation_error import PropagationError
+from tests.bench.propagation_figures import Propagation, WorldFigures
+from tests.bench.results import Results, Row, describe_machine, measured_row
 from tests.bench.rounds import measure
 from tests.bench.samples import spread
 from tests.bench.scene import HTTP, TCP, VARIANTS, Scene
 from tests.bench.tools import build
 from tests.bench.wrk import LoadError
 
+_FAILURES = (
+    LoadError,
+    WrongWayError,
+    NotConvergedError,
+    NotReadyError,
+    OSError,
+    PropagationError,
+    ControlPlaneError,
+    MissingProgramError,
+    ApiError,
+    ApiUnreachable,
+)
 _ROOT = Path(__file__).resolve().parents[2]
-_PARTS = ("rows", "idle", "control-plane")
+_PARTS = ("rows", "idle", "control-plane", "propagation")
 
 
 def bench(
@@ -43,7 +61,10 @@ def bench(
     concurrency: Annotated[int, typer.Option(min=1, help="Envoy's worker threads.")] = 1,
     docs: Annotated[Path, typer.Option(help="Where the document goes.")] = _ROOT / "docs",
 ) -> None:
-    """Measure, show the tables, and write docs/benchmarks.md unless only a part was asked for."""
+    """Measure, show the tables, and write docs/benchmarks.md unless only a part was asked for.
+
+    The part propagation keeps its own results, and is written for itself.
+    """
     console = Console()
     rounds, seconds = (2, 1) if quick else (rounds, seconds)
     parts = tuple(part or _PARTS)
@@ -51,7 +72,13 @@ def bench(
     halting_rows: list[Row] = []
     idle: list[IdleCase] = []
     control_plane: ControlPlane | None = None
+    command, machine = _command(sys.argv[1:]), describe_machine()
+    propagation: Propagation | None = None
     try:
+        if "propagation" in parts:
+            figures = _measure_propagation(console, quick=quick)
+            # No load generator has a part in it.
+            propagation = Propagation(dict(list(machine.items())[:-1]), command, figures)
         if "control-plane" in parts:
             control_plane = measure_control_plane(console.print)
         if {"rows", "idle"} & set(parts):
@@ -75,12 +102,12 @@ def bench(
                             concurrency=concurrency,
                             said=console.print,
                         )
-    except (LoadError, WrongWayError, NotConvergedError, NotReadyError, OSError) as error:
+    except _FAILURES as error:
         console.print(f"[red]✗[/] {error}", highlight=False)
         raise typer.Exit(3) from error
     results = Results(
-        machine=describe_machine(),
-        command=_command(sys.argv[1:]),
+        machine=machine,
+        command=command,
         rounds=rounds,
         seconds=seconds,
         concurrency=concurrency,
@@ -89,20 +116,24 @@ def bench(
         idle=idle,
         control_plane=control_plane,
     )
-    whole = not only and set(variants) == set(VARIANTS) and set(parts) == set(_PARTS)
-    if quick or not whole:
-        console.print(render(results), highlight=False, markup=False)
+    others = set(parts) - {"propagation"}
+    whole = not only and set(variants) == set(VARIANTS) and others == set(_PARTS) - {"propagation"}
+    if quick or (others and not whole):
+        console.print(render(results, propagation), highlight=False, markup=False)
         return
-    (docs / "benchmarks").mkdir(exist_ok=True)
-    (docs / "benchmarks" / "results.json").write_bytes(to_json(results))
-    draw(results, docs / "benchmarks" / "throughput.svg")
-    (docs / "benchmarks.md").write_text(render(results))
-    console.print(f"written to {docs / 'benchmarks.md'}")
+    written = keep(docs, results if others else None, propagation)
+    console.print(f"written to {written}")
 
 
 def _command(arguments: list[str]) -> str:
     """What to type for the same run."""
     return f'make bench ARGS="{" ".join(arguments)}"' if arguments else "make bench"
+
+
+def _measure_propagation(console: Console, *, quick: bool) -> list[WorldFigures]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
+        return measure_propagation(QUICK if quick else Amounts(), progress, console.print)
 
 
 def _measure_rows(scene: Scene, cases: Sequence[Case], rounds: int, console: Console) -> list[Row]:

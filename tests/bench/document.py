@@ -9,6 +9,9 @@ from tests.bench.cases import BULK_RATES, NEW_CONNECTIONS, REQUESTS
 from tests.bench.control_plane import ControlPlane
 from tests.bench.goals import goals, paired, ratio_text
 from tests.bench.idle_cases import IdleCase
+from tests.bench.markdown import markdown_table
+from tests.bench.propagation_document import render_propagation
+from tests.bench.propagation_figures import Propagation
 from tests.bench.results import Results, Row
 from tests.bench.samples import spread
 from tests.bench.scene import VARIANTS
@@ -17,10 +20,13 @@ _PROSE = Path(__file__).parent / "document.md"
 _MIB = 2**20
 
 
-def render(results: Results) -> str:
-    """The whole document: the prose of ``document.md`` with the run's tables in their places."""
+def render(results: Results, propagation: Propagation | None = None) -> str:
+    """The whole document: the prose of ``document.md`` with the run's tables in their places.
+
+    The propagation part is a run of its own.
+    """
     tables = {
-        "machine": _table(("", ""), results.machine.items()),
+        "machine": markdown_table(("", ""), results.machine.items()),
         "command": f"`{results.command}`",
         "rounds": str(results.rounds),
         "seconds": str(results.seconds),
@@ -33,6 +39,7 @@ def render(results: Results) -> str:
         "new_connections": _rates(results.rows, NEW_CONNECTIONS),
         "idle": _idle(results.idle),
         "control_plane": _control_plane(results.control_plane),
+        "propagation": render_propagation(propagation),
     }
     text = _PROSE.read_text()
     for name, table in tables.items():
@@ -41,7 +48,7 @@ def render(results: Results) -> str:
 
 
 def _goals(results: Results) -> str:
-    return _table(
+    return markdown_table(
         ("Goal", "Rows", "Reached", "Rows that fall short"),
         (
             (
@@ -59,7 +66,7 @@ def _rates(measured: Sequence[Row], table: str) -> str:
     rows = [row for row in measured if row.table == table]
     if not rows:
         return "Not measured in this run."
-    return _table(
+    return markdown_table(
         (f"{rows[0].unit}", *VARIANTS, "d / b", "d / c"),
         (
             (row.name, *_cells(row.rate), _ratio(row.rate, "b"), _ratio(row.rate, "c"))
@@ -72,7 +79,7 @@ def _tails(results: Results, table: str) -> str:
     rows = [row for row in results.rows if row.table == table and row.p99_ms]
     if not rows:
         return "Not measured in this run."
-    return _table(
+    return markdown_table(
         ("p99, ms", *VARIANTS, "d / b", "d / c"),
         (
             (row.name, *_cells(row.p99_ms), _ratio(row.p99_ms, "b"), _ratio(row.p99_ms, "c"))
@@ -113,7 +120,7 @@ def _idle(cases: Sequence[IdleCase]) -> str:
                 for v in VARIANTS
             ]
             rows.append((f"{case.server}, {case.connections:,} connections, {who}", *cells))
-    return _table(("KiB for each connection", *VARIANTS), rows)
+    return markdown_table(("KiB for each connection", *VARIANTS), rows)
 
 
 def _control_plane(measured: ControlPlane | None) -> str:
@@ -123,7 +130,7 @@ def _control_plane(measured: ControlPlane | None) -> str:
         f"{count} response of {kind}" for kind, count in measured.pushed_responses.items()
     )
     libraries = ", ".join(measured.agent_compiler_libraries) or "none"
-    return _table(
+    return markdown_table(
         ("", ""),
         (
             ("Compiling the whole world", _milliseconds(measured.full_compile_seconds)),
@@ -158,10 +165,3 @@ def _kib(size_bytes: int) -> str:
 
 def _mib(size_bytes: int) -> str:
     return f"{size_bytes / _MIB:.0f} MiB"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |"]
-    lines.append("|" + "|".join("---" if n == 0 else "---:" for n in range(len(head))) + "|")
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""What processes occupy, from /proc (proc(5))."""
+"""What processes occupy and use, from /proc (proc(5))."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -26,6 +27,26 @@ def peak_resident_bytes(pid: int) -> int:
         OSError: the process is gone.
     """
     return _status_bytes(pid, "VmHWM")
+
+
+def forget_peak(pid: int) -> None:
+    """Let ``peak_resident_bytes`` be the most from now on.
+
+    Raises:
+        OSError: the process is gone.
+    """
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time so far, user and kernel together, of all threads.
+
+    Raises:
+        OSError: the process is gone.
+    """
+    # The name, in parentheses, may hold anything; after it, fields 14 and 15 are ticks.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def children(pid: int) -> list[int]:

@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any
 
+from tests.bench.synthetic_pod import MADE, MANAGED_FIELDS, POD_SPEC, SERVER_PORT
+
 ENDPOINTS_PER_SERVICE = 10
 PODS_PER_NODE = 100
 ZONES = 3
 NAMESPACE = "large"
 PORT_NAME = "main"
 SERVICE_PORT = 80
-SERVER_PORT = 8080
 
 SERVICES_PATH = f"/api/v1/namespaces/{NAMESPACE}/services"
 SLICES_PATH = f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices"
 
 _FIRST_SERVICE_ADDRESS = IPv4Address("10.96.1.0")
 _FIRST_POD_ADDRESS = IPv4Address("10.128.0.0")
-_MADE = "2026-01-01T00:00:00Z"
 
 Document = dict[str, Any]
 
@@ -46,6 +46,11 @@ class WorldSize:
         return self.pods // PODS_PER_NODE
 
 
+def object_count(size: WorldSize) -> int:
+    """How many objects a world of this size has, but for its namespace."""
+    return size.nodes + size.pods + 2 * size.services
+
+
 def service_name(number: int) -> str:
     """Of the Service of this number."""
     return f"service-{number}"
@@ -54,6 +59,19 @@ def service_name(number: int) -> str:
 def service_address(number: int) -> str:
     """Its cluster IP."""
     return str(_FIRST_SERVICE_ADDRESS + number)
+
+
+def speaks_http(number: int) -> bool:
+    """Whether its port does: as many do as do not, for they compile to different resources."""
+    return number % 2 == 1
+
+
+def ready_addresses(number: int, unready: int) -> set[str]:
+    """The addresses of its endpoints but the one of this index."""
+    first = number * ENDPOINTS_PER_SERVICE
+    return {
+        _pod_address(first + index) for index in range(ENDPOINTS_PER_SERVICE) if index != unready
+    }
 
 
 def node_name(number: int) -> str:
@@ -71,10 +89,7 @@ def namespace() -> Document:
 
 
 def service(number: int) -> Document:
-    """A Service without a selector: its endpoints are whatever is written.
-
-    As many speak HTTP as do not: they compile to different resources.
-    """
+    """A Service without a selector: its endpoints are whatever is written."""
     address = service_address(number)
     return {
         "apiVersion": "v1",
@@ -88,7 +103,7 @@ def service(number: int) -> Document:
                     "name": PORT_NAME,
                     "port": SERVICE_PORT,
                     "targetPort": SERVER_PORT,
-                    "appProtocol": "http" if number % 2 else "tcp",
+                    "appProtocol": "http" if speaks_http(number) else "tcp",
                 }
             ],
         },
@@ -157,22 +172,17 @@ def _node(number: int) -> Document:
 
 
 def _pod(number: int) -> Document:
-    app = service_name(number // ENDPOINTS_PER_SERVICE)
     address = _pod_address(number)
+    labels = {"app": service_name(number // ENDPOINTS_PER_SERVICE)}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            **_stored_metadata(_pod_name(number), f"pod-{number}", {"app": app}),
+            **_stored_metadata(_pod_name(number), f"pod-{number}", labels),
             "namespace": NAMESPACE,
+            "managedFields": MANAGED_FIELDS,
         },
-        "spec": {
-            "nodeName": node_name(number // PODS_PER_NODE),
-            "serviceAccountName": "default",
-            "containers": [
-                {"name": "main", "image": "local", "ports": [{"containerPort": SERVER_PORT}]}
-            ],
-        },
+        "spec": {"nodeName": node_name(number // PODS_PER_NODE), **POD_SPEC},
         "status": {
             "phase": "Running",
             "podIP": address,
@@ -183,7 +193,7 @@ def _pod(number: int) -> Document:
 
 
 def _stored_metadata(name: str, uid: str, labels: Document) -> Document:
-    return {"name": name, "uid": uid, "creationTimestamp": _MADE, "labels": labels}
+    return {"name": name, "uid": uid, "creationTimestamp": MADE, "labels": labels}
 
 
 def _pod_name(number: int) -> str:

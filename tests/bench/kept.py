@@ -1,0 +1,34 @@
+"""What is kept of runs, beside the document that is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.bench import propagation_figures, results
+from tests.bench.document import render
+from tests.bench.figure import draw
+from tests.bench.propagation_figures import Propagation
+from tests.bench.results import Results
+
+
+def keep(docs: Path, measured: Results | None, propagation: Propagation | None) -> Path:
+    """Keep what was measured now, and write the document of it and of what is kept of the rest.
+
+    Returns the document.
+
+    Raises:
+        OSError: nothing was ever measured but the propagation.
+    """
+    folder = docs / "benchmarks"
+    folder.mkdir(exist_ok=True)
+    rows_path, propagation_path = folder / "results.json", folder / "propagation.json"
+    if measured is not None:
+        rows_path.write_bytes(results.to_json(measured))
+        draw(measured, folder / "throughput.svg")
+    if propagation is not None:
+        propagation_path.write_bytes(propagation_figures.to_json(propagation))
+    elif propagation_path.exists():
+        propagation = propagation_figures.from_json(propagation_path.read_bytes())
+    document = docs / "benchmarks.md"
+    document.write_text(render(results.from_json(rows_path.read_bytes()), propagation))
+    return document
