@@ -14,14 +14,14 @@ from culvert.compile.listeners import compile_listeners
 from culvert.compile.mesh_settings import settings_in_force
 from culvert.compile.outcomes import Claims, judge
 from culvert.compile.packing import RESOURCE_TYPES
+from culvert.compile.pod_table import PodTable
 from culvert.compile.policies import TrafficAttachments, attach_traffic_policies
 from culvert.compile.redirect import compile_redirect, settle_claims
 from culvert.compile.service import Claim, ServicePart, compile_service
 from culvert.compile.topology import topology_of
-from culvert.compile.workload import WorkloadPart, compile_workload
+from culvert.compile.workload import compile_workload
 from culvert.model.desired import Desired, Resource
 from culvert.model.endpoint import EndpointSlice
-from culvert.model.finding import Finding
 from culvert.model.key import ObjectKey
 from culvert.model.settings import Settings
 from culvert.model.world import World
@@ -48,18 +48,21 @@ def compile_node(world: World, node_name: str) -> Desired:
         )
         for key, service in sorted(world.services.items())
     ]
-    workloads = [
-        compile_workload(
-            workload,
-            world.namespaces.get(key.namespace),
-            node_name,
-            world.local_cgroups.get(workload.uid),
-            world.settings,
+    pods = PodTable(
+        (
+            key,
+            compile_workload(
+                workload,
+                world.namespaces.get(key.namespace),
+                node_name,
+                world.local_cgroups.get(workload.uid),
+                world.settings,
+            ),
         )
         for key, workload in sorted(world.workloads.items())
-    ]
+    )
     constant = compile_constant(world.settings)
-    return assemble(world, node_name, services, workloads, constant, attachments)
+    return assemble(world, node_name, services, pods, constant, attachments)
 
 
 def with_settings_in_force(world: World) -> World:
@@ -89,24 +92,24 @@ def assemble(
     world: World,
     node_name: str,
     services: Sequence[ServicePart],
-    workloads: Sequence[WorkloadPart],
+    pods: PodTable,
     constant: Sequence[Resource],
     attachments: TrafficAttachments,
 ) -> Desired:
-    """Put parts, in order of namespace and name, together and settle their conflicts.
+    """Put parts together and settle their conflicts; ``services`` are in order of their keys.
 
     ``world`` has the settings in force, and ``services`` a part for each of its Services.
     """
     claims, conflicts = settle_claims(services)
     node = world.nodes.get(node_name)
     redirect, redirect_findings = compile_redirect(
-        claims, services, workloads, world.settings, node.addresses if node else ()
+        claims, services, pods, world.settings, node.addresses if node else ()
     )
     resources: dict[str, dict[str, Resource]] = {type_url: {} for type_url in RESOURCE_TYPES}
     for resource in chain(constant, *(claim.resources for claim in claims)):
         resources[resource.type_url][resource.name] = resource
-    findings: set[Finding] = {*world.findings, *conflicts, *redirect_findings}
-    for part in chain[ServicePart | WorkloadPart](services, workloads):
+    findings = {*world.findings, *conflicts, *redirect_findings, *pods.findings()}
+    for part in services:
         findings.update(part.findings)
     for namespace in world.namespaces.values():
         findings.update(check_namespace(namespace))

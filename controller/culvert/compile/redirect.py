@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable
 
 from culvert.compile.names import socket_address_text
+from culvert.compile.pod_table import PodTable
 from culvert.compile.service import Claim, ServicePart
-from culvert.compile.workload import WorkloadPart
-from culvert.model.codes import DUPLICATE_ADDRESS, DUPLICATE_DESTINATION, HEADLESS_PROTOCOL_CONFLICT
+from culvert.model.codes import DUPLICATE_DESTINATION, HEADLESS_PROTOCOL_CONFLICT
 from culvert.model.finding import Finding, Severity
 from culvert.model.redirect import (
     Address16,
@@ -51,7 +49,7 @@ def settle_claims(services: Iterable[ServicePart]) -> tuple[list[Claim], list[Fi
 def compile_redirect(
     virtual: Iterable[Claim],
     services: Iterable[ServicePart],
-    workloads: Sequence[WorkloadPart],
+    pods: PodTable,
     settings: Settings,
     node_addresses: Iterable[str],
 ) -> tuple[RedirectTable, list[Finding]]:
@@ -60,11 +58,8 @@ def compile_redirect(
     Where several entries name one destination: a port that its pod excludes is left alone;
     otherwise a Service's virtual address wins over an endpoint, an endpoint over a pod.
     """
-    destinations: dict[DestinationKey, Destination] = {}
-    excluded: dict[DestinationKey, Destination] = {}
-    for key, destination in chain.from_iterable(part.destinations for part in workloads):
-        target = excluded if destination.listener is ProxyListener.DIRECT else destinations
-        target[key] = destination
+    of_pods, excluded = pods.destinations()
+    destinations = dict(of_pods)
     endpoints, findings = _settle_endpoints(services)
     destinations.update(endpoints)
     destinations.update(excluded)
@@ -73,16 +68,10 @@ def compile_redirect(
     local = {address16(address): LocalFlag.PROXY_SOURCE for address in node_addresses}
     for proxy in settings.proxy_addresses:
         local[address16(proxy)] = LocalFlag.ACCELERATED
-    holders = Counter(chain.from_iterable(part.addresses for part in workloads))
-    for part in workloads:
-        for address, flag in part.local:
-            if holders[address] == 1:
-                local[address] = flag
-            else:
-                local[address] = LocalFlag.NONE
-                findings.append(_claimed_twice(part.subject, address))
-    pods = dict(part.pod for part in workloads if part.pod)
-    return RedirectTable(destinations, pods, local), findings
+    of_local_pods, pod_findings = pods.local()
+    local.update(of_local_pods)
+    findings += pod_findings
+    return RedirectTable(destinations, pods.pods(), local), findings
 
 
 def compile_redirect_config(settings: Settings) -> RedirectConfig:
@@ -131,16 +120,6 @@ def _settle_endpoints(
                 listener = known.listener
             settled[claim.key] = (Destination(listener, known.flags | wanted.flags), owner)
     return {key: destination for key, (destination, _) in settled.items()}, findings
-
-
-def _claimed_twice(subject: str, address: Address16) -> Finding:
-    return Finding(
-        DUPLICATE_ADDRESS.id,
-        subject,
-        "status.podIPs",
-        f"{address_text(address)} is held by another running pod as well",
-        "check the network plugin's address allocation",
-    )
 
 
 def _text(key: DestinationKey) -> str:

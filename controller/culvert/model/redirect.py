@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import NewType
+from typing import NamedTuple, NewType
 
 Address16 = NewType("Address16", bytes)
 """16 bytes, network order; IPv4 as ``::ffff:a.b.c.d``."""
@@ -79,8 +79,7 @@ class LocalFlag(IntFlag):
     """An address of the node: the proxy connects from it, but whoever answers there is no pod."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class DestinationKey:
+class DestinationKey(NamedTuple):
     """A destination as the application asks for it. ``port_host`` may be ``ANY_PORT``."""
 
     address: Address16
