@@ -77,12 +77,12 @@ class _Run:
                 self._said("the programs are compiled, in an empty world")
                 await _start(node)
                 await _end(node)
-                figures, have = [], WorldSize(0)
+                figures, have, changes = [], WorldSize(0), Changes(api)
                 for services in self._amounts.services:
                     size = WorldSize(services)
                     await self._grow(plane, api, have, size)
-                    figures.append(await self._measure(api, node, size))
-                    have = size
+                    have = changes.size = size
+                    figures.append(await self._measure(changes, node, size))
                 return figures
 
     async def _grow(
@@ -93,7 +93,7 @@ class _Run:
         await put_world(plane, api, have, want, lambda count: self._progress.advance(task, count))
         self._progress.remove_task(task)
 
-    async def _measure(self, api: KubeClient, node: MeshNode, size: WorldSize) -> WorldFigures:
+    async def _measure(self, changes: Changes, node: MeshNode, size: WorldSize) -> WorldFigures:
         start = time.monotonic()
         await _start(node)
         sync_seconds = time.monotonic() - start
@@ -108,15 +108,17 @@ class _Run:
             f"{size.services:,} Services: synced in {sync_seconds:.1f} s, "
             f"agent {agent >> 20} MiB, Envoy {envoy >> 20} MiB"
         )
-        measuring = Measuring(node, Changes(api, size))
+        measuring = Measuring(node, changes)
         delays = await measuring.one_by_one(
             self._amounts.changes, self._counting("changes one by one", 2 * self._amounts.changes)
         )
-        changes = round(self._amounts.load_per_second * self._amounts.load_seconds)
+        under_load_changes = round(self._amounts.load_per_second * self._amounts.load_seconds)
         under_load = await measuring.at_a_rate(
             self._amounts.load_per_second,
             self._amounts.load_seconds,
-            self._counting(f"{self._amounts.load_per_second:g} changes a second", changes),
+            self._counting(
+                f"{self._amounts.load_per_second:g} changes a second", under_load_changes
+            ),
         )
         await _end(node)
         return WorldFigures(

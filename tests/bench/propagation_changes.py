@@ -13,6 +13,8 @@ from tests.bench import synthetic_world as world
 from tests.bench.propagation_figures import ENDPOINTS_CHANGED, SERVICE_ADDED
 from tests.bench.synthetic_world import ENDPOINTS_PER_SERVICE, WorldSize
 
+_FIRST_ADDED = 40_000
+"""Beyond the largest world."""
 _STRIDE = 7919
 """A prime: changes one after another are of Services far apart."""
 
@@ -34,18 +36,21 @@ class Written:
 
 
 class Changes:
-    """Makes changes to a world of this size; leaves it with as many Services as it had."""
+    """Makes changes to a world; Services that are added are not of its own numbers.
 
-    def __init__(self, api: KubeClient, size: WorldSize) -> None:
+    ``size`` is set when the world has grown.
+    """
+
+    def __init__(self, api: KubeClient) -> None:
+        self.size = WorldSize(0)
         self._api = api
-        self._size = size
         self._unready: dict[int, int] = {}
         self._flips = 0
-        self._next_service = size.services
+        self._next_service = _FIRST_ADDED
 
     async def flip_endpoint(self) -> Written:
         """Another endpoint of some Service becomes the one that is not ready."""
-        number = self._flips * _STRIDE % self._size.services
+        number = self._flips * _STRIDE % self.size.services
         self._flips += 1
         # Never the one before: a write that changes nothing makes no new version.
         unready = (self._unready.get(number, -1) + 1) % ENDPOINTS_PER_SERVICE
