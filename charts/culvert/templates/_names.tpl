@@ -16,20 +16,25 @@
 {{- printf "%s-%s" .Release.Namespace (include "culvert.fullname" .) | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 
-{{- define "culvert.labels" -}}
-{{ include "culvert.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: culvert
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
-{{- end -}}
-
 {{- define "culvert.selectorLabels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "culvert.labels" -}}
+{{ include "culvert.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{ include "culvert.lastingLabels" . }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Labels that an upgrade does not change: a pod template that holds them is not rolled out anew. */}}
+{{- define "culvert.lastingLabels" -}}
+app.kubernetes.io/part-of: culvert
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* {image: …, default: tag} */}}
@@ -45,23 +50,19 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- default (printf "%s-agent" (include "culvert.fullname" .)) .Values.serviceAccounts.agent -}}
 {{- end -}}
 
-{{- define "culvert.controllerServiceAccount" -}}
-{{- default (printf "%s-controller" (include "culvert.fullname" .)) .Values.serviceAccounts.controller -}}
-{{- end -}}
-
-{{/* What Pod Security "restricted" asks of a container, and a root file system that is read only. */}}
-{{- define "culvert.restrictedContainer" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end -}}
-
-{{- define "culvert.restrictedPod" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-seccompProfile:
-  type: RuntimeDefault
+{{/* Where a DaemonSet's pods go, as part of a pod's spec; {root: ., affinity: …, priorityClassName: …} */}}
+{{- define "culvert.placement" -}}
+priorityClassName: {{ .priorityClassName }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.agent.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.agent.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}

@@ -6,8 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from culvert.embedded.mesh_node import BPFFS, MeshNode, MeshOptions
-from culvert.redirect.removal import remove_data_path
+from culvert.embedded.mesh_node import BPFFS, MeshNode, MeshOptions, remove_pins
 from culvert.rig.node import Node
 from culvert.rig.rig import Rig
 
@@ -80,5 +79,5 @@ def sweep_pins(live_rigs: frozenset[str] = frozenset()) -> list[str]:
     """Remove what killed meshes left in bpffs; returns what was removed."""
     removed = []
     for path in orphaned_pins(live_rigs):
-        removed += [f"{path.name}: {line}" for line in remove_data_path(path)]
+        removed += [f"{path.name}: {line}" for line in remove_pins(path)]
     return removed

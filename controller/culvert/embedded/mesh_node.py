@@ -20,6 +20,7 @@ from culvert.rig.process import stop
 from culvert.status.document import AgentStatus
 
 BPFFS = Path("/sys/fs/bpf")
+IN_POD = "culvert"
 _POLL_SECONDS = 0.05
 
 
@@ -43,6 +44,14 @@ class MeshOptions:
 def pins_of(rig_id: str, node: str) -> Path:
     """The directory in bpffs of one node's agent."""
     return BPFFS / f"culvert-{rig_id}-{node}"
+
+
+def remove_pins(pins: Path) -> list[str]:
+    """Take the data path of one node away, whether its agent ran on it or in a pod of its own.
+
+    In a pod the directory is all of bpffs, and the agent's is in it.
+    """
+    return [*remove_data_path(pins / IN_POD), *remove_data_path(pins)]
 
 
 class MeshNode:
@@ -191,7 +200,7 @@ class MeshNode:
         for process in (self.agent, self.envoy):
             if process is not None and process.poll() is None:
                 stop(process, grace_seconds=5.0)
-        remove_data_path(self.pins)
+        remove_pins(self.pins)
 
 
 def _last_line(path: Path) -> str:

@@ -93,7 +93,7 @@ async def load_or_reuse(options: LoaderOptions) -> LoadReport:
 
 
 def _keep(path: Path, text: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     temporary.write_bytes(text)
     temporary.replace(path)

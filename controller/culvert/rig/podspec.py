@@ -37,6 +37,8 @@ class TcpSocket:
     """Ready when the port takes a connection."""
 
     port: int
+    host: str = ""
+    """Instead of the pod's address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +259,8 @@ def _probe(
             tls=http.get("scheme").choice("HTTP", "HTTP", "HTTPS") == "HTTPS",
         )
     elif field.get("tcpSocket"):
-        action = TcpSocket(_probe_port(field.get("tcpSocket").get("port"), ports))
+        tcp = field.get("tcpSocket")
+        action = TcpSocket(_probe_port(tcp.get("port"), ports), tcp.get("host").text(""))
     elif field.get("exec"):
         action = Exec(_command(field.get("exec")))
     else:

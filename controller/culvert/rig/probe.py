@@ -44,8 +44,8 @@ async def attempt(probe: Probe, host: str, node_netns: int, run_command: RunComm
     try:
         async with asyncio.timeout(probe.timeout_seconds):
             match probe.action:
-                case TcpSocket(port=port):
-                    (await _connect(host, port, node_netns)).close()
+                case TcpSocket(port=port, host=other):
+                    (await _connect(other or host, port, node_netns)).close()
                     return True
                 case HttpGet(host=other):
                     status = await _get_status(probe.action, other or host, node_netns)

@@ -63,7 +63,9 @@ def root_script(
     lines += [_mount_lines(mount) for mount in sorted(mounts, key=lambda m: m.target)]
     lines.append(_END)
     if privileges.read_only_root:
-        lines += [f"mount -o remount,ro {path}\n" for path in ("/run", "/tmp", "/")]
+        volumes = {mount.target for mount in mounts}
+        own = [path for path in ("/run", "/tmp", "/") if path not in volumes]
+        lines += [f"mount -o remount,ro {path}\n" for path in own]
     directory = shlex.quote(working_directory)
     lines.append(f"mkdir -p {directory} 2>/dev/null || :\ncd {directory}\n")
     lines.append("PATH=$path; export PATH\n")

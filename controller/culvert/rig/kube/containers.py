@@ -87,14 +87,18 @@ class Containers:
                 with suppress(NotStartableError):
                     await setting.volumes.make(status)
 
+    def host_paths(self, node: str) -> HostPaths:
+        """What hostPaths name on a node."""
+        return HostPaths(
+            files=self._rig.directory / "files" / node,
+            cgroup=Path("/sys/fs/cgroup"),
+            bpffs=self._bpffs(node),
+        )
+
     def _setting(self, pod: Pod, status: Callable[[], PodStatus]) -> PodSetting:
         node = self._rig.nodes[pod.node_name]
         folder = self._rig.directory / "pods" / pod.uid
-        host = HostPaths(
-            files=self._rig.directory / "files" / node.name,
-            cgroup=Path("/sys/fs/cgroup"),
-            bpffs=self._bpffs(node.name),
-        )
+        host = self.host_paths(node.name)
         host.bpffs.mkdir(exist_ok=True)
         hosts_file = folder / "hosts"
         rewrite(hosts_file, self._hosts(status()))

@@ -79,6 +79,10 @@ class KubeNodes:
         self._due.set()
         self._rules_due.set()
 
+    def host_path(self, node: str, path: str) -> Path:
+        """Where a hostPath of a node is on this machine."""
+        return self._containers.host_paths(node).real(path)
+
     async def run(self) -> None:
         """Run until cancelled; pods are then killed, and their objects stay.
 

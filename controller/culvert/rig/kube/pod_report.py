@@ -27,7 +27,6 @@ def pod_report(
         "hostIPs": [{"ip": address} for address in status.host_ips],
         "startTime": status.created,
         "conditions": _conditions(status, pod, said, now),
-        "qosClass": "BestEffort",
     }
     if status.ips:
         report["podIP"] = status.ips[0]

@@ -1,0 +1,161 @@
+"""What the chart renders, over many values; nothing is applied here (see tests/kube)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from culvert.compile.bootstrap import bootstrap_json, compile_bootstrap
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "culvert"
+CRDS = ROOT / "charts" / "culvert-crds"
+HELM = Path(sys.executable).with_name("helm")
+
+VALUES: dict[str, list[str]] = {
+    "defaults": [],
+    "named otherwise": ["fullnameOverride=mesh", "commonLabels.team=platform"],
+    "bare": ["rbac.create=false", "serviceAccounts.create=false", "uninstall.cleanNodes=false"],
+    "own account": ["serviceAccounts.create=false", "serviceAccounts.agent=mine"],
+    "by digest": [f"agent.image.digest=sha256:{'a' * 64}", f"proxy.image.digest=sha256:{'b' * 64}"],
+    "mesh config": ["meshConfig.create=true", "meshConfig.spec.failMode=Open"],
+    "other nodes": [
+        "node.cgroupRoot=/sys/fs/cgroup/unified",
+        "node.podsCgroup=kubelet/kubepods",
+        "agent.nodeSelector.pool=mesh",
+        "imagePullSecrets[0].name=registry",
+    ],
+    "switches": [
+        "agent.acceleration=false",
+        "agent.failOpen=true",
+        "agent.metrics.enabled=true",
+        "agent.podAnnotations.a=b",
+        "proxy.podLabels.c=d",
+        "proxy.updateStrategy.type=OnDelete",
+        "proxy.updateStrategy.rollingUpdate=null",
+    ],
+}
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(HELM), *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def rendered(*values: str, chart: Path = CHART) -> list[dict[str, Any]]:
+    sets = [f"--set={value}" for value in values]
+    done = helm("template", "culvert", str(chart), "--namespace=culvert-system", *sets)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def of_kind(documents: list[dict[str, Any]], kind: str, end: str = "") -> dict[str, Any]:
+    (found,) = [
+        one for one in documents if one["kind"] == kind and one["metadata"]["name"].endswith(end)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("chart", [CHART, CRDS], ids=lambda chart: chart.name)
+def test_chart_has_nothing_to_complain_of(chart: Path) -> None:
+    done = helm("lint", "--strict", str(chart))
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_every_object_is_named_once_and_in_the_release(values: list[str]) -> None:
+    documents = rendered(*values)
+    names = [(one["kind"], one["metadata"]["name"]) for one in documents]
+    assert len(names) == len(set(names))
+    for one in documents:
+        cluster_wide = one["kind"] in ("ClusterRole", "ClusterRoleBinding", "MeshConfig")
+        assert cluster_wide or one["metadata"]["namespace"] == "culvert-system"
+        assert one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "culvert"
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_containers_drop_every_capability_and_write_to_volumes_alone(values: list[str]) -> None:
+    for one in rendered(*values):
+        if one["kind"] not in ("DaemonSet", "Job"):
+            continue
+        spec = one["spec"]["template"]["spec"]
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            context = container["securityContext"]
+            assert context["capabilities"]["drop"] == ["ALL"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+
+
+def test_selectors_find_the_pods_of_their_own_template() -> None:
+    for one in rendered(*VALUES["named otherwise"]):
+        if one["kind"] == "DaemonSet":
+            wanted = one["spec"]["selector"]["matchLabels"]
+            assert wanted.items() <= one["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_proxies_stay_as_they_are_when_only_the_agent_changes() -> None:
+    before = of_kind(rendered(), "DaemonSet", "-proxy")
+    changes = ("agent.image.tag=next", "agent.logLevel=debug", "agent.acceleration=false")
+    after = of_kind(rendered(*changes), "DaemonSet", "-proxy")
+    assert before["spec"]["template"] == after["spec"]["template"]
+
+
+def test_proxies_are_rolled_out_anew_when_their_bootstrap_changes() -> None:
+    before = of_kind(rendered(), "DaemonSet", "-proxy")
+    after = of_kind(rendered("proxy.maxConnections=5"), "DaemonSet", "-proxy")
+    assert before["spec"]["template"] != after["spec"]["template"]
+
+
+def test_bootstrap_is_what_the_compiler_makes_but_for_the_name_of_the_node() -> None:
+    config_map = of_kind(rendered("proxy.maxConnections=7"), "ConfigMap")
+    made = json.loads(
+        bootstrap_json(
+            compile_bootstrap(
+                "any",
+                "/run/culvert/agent/xds.sock",
+                "/run/culvert/proxy/admin.sock",
+                max_connections=7,
+            )
+        )
+    )
+    del made["node"]["id"]
+    assert json.loads(config_map["data"]["bootstrap.json"]) == made
+
+
+def test_agent_may_read_what_it_watches_and_nothing_else() -> None:
+    role = of_kind(rendered(), "ClusterRole")
+    verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
+    resources = {resource for rule in role["rules"] for resource in rule["resources"]}
+    assert verbs == {"get", "list", "watch"}
+    assert "secrets" not in resources
+    assert "*" not in resources
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("agent.httpPort=99999", "agent.httpPort"),
+        ("agent.logLevel=loud", "agent.logLevel"),
+        ("proxy.concurrency=0", "proxy.concurrency"),
+        ("node.runRoot=run", "node.runRoot"),
+        ("agent.image.digest=latest", "agent.image.digest"),
+        ("agent.colour=red", "colour"),
+    ],
+)
+def test_value_that_is_wrong_is_refused_by_name(value: str, named: str) -> None:
+    done = helm("template", "culvert", str(CHART), f"--set={value}")
+    assert done.returncode != 0
+    assert named in done.stderr
+
+
+def test_definitions_are_kept_unless_the_operator_says_otherwise() -> None:
+    policy = "helm.sh/resource-policy"
+    kept, gone = rendered(chart=CRDS), rendered("keep=false", chart=CRDS)
+    assert {one["metadata"]["annotations"].get(policy) for one in kept} == {"keep"}
+    assert not any(policy in one["metadata"].get("annotations", {}) for one in gone)

@@ -1,0 +1,213 @@
+"""The charts on a real API server: what Helm applies runs, with its capabilities and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from culvert.embedded.control_plane import ControlPlane
+from culvert.embedded.kube_cluster import KubeCluster, kube_cluster
+from culvert.embedded.unix_http import fetch
+from culvert.rig import Pod, Rig
+from culvert.rig.cgroup import find_mount
+from culvert.status.document import AgentStatus
+
+from tests.kube.cluster import Town, eventually, http_server, idle_pod, kubectl, service
+
+pytestmark = pytest.mark.kernel
+
+CHARTS = Path(__file__).parents[2] / "charts"
+HELM = Path(sys.executable).with_name("helm")
+SYSTEM = "culvert-system"
+CAP_NET_ADMIN, CAP_BPF = 12, 39
+
+
+async def helm(plane: ControlPlane, *arguments: str) -> str:
+    """What it prints; a failure fails the test."""
+    argv = [str(HELM), "--kubeconfig", str(plane.kubeconfig), "--namespace", SYSTEM, *arguments]
+    done = await asyncio.to_thread(
+        subprocess.run, argv, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rig_values(rig: Rig) -> list[str]:
+    """Where the nodes of a rig have what the chart mounts."""
+    mount = find_mount()
+    (below,) = {
+        str(node.pods_cgroup.relative_to(mount)).replace(f"{node.name}", "$(NODE_NAME)")
+        for node in rig.nodes.values()
+    }
+    return [
+        f"--set=node.cgroupRoot={mount}",
+        f"--set=node.podsCgroup={below}",
+        "--set=proxy.concurrency=1",
+    ]
+
+
+AGENT_MAY = (
+    (True, "watch pods"),
+    (True, "list services"),
+    (True, "list nodes"),
+    (True, "get namespaces"),
+    (True, "watch endpointslices.discovery.k8s.io"),
+    (True, "list trafficpolicies.culvert.dev"),
+    (True, "watch meshconfigs.culvert.dev"),
+    (False, "list secrets"),
+    (False, "get secrets"),
+    (False, "list configmaps"),
+    (False, "create pods"),
+    (False, "create pods/exec"),
+    (False, "update services"),
+    (False, "patch nodes"),
+    (False, "patch trafficpolicies.culvert.dev/status"),
+    (False, "create events"),
+    (False, "create serviceaccounts/token"),
+)
+
+
+async def may(plane: ControlPlane, account: str, request: str) -> bool:
+    """What the server says of a service account of the chart."""
+    user = f"--as=system:serviceaccount:{SYSTEM}:{account}"
+    done = await asyncio.to_thread(
+        plane.kubectl, "auth", "can-i", "--all-namespaces", user, *request.split()
+    )
+    return done.stdout.strip() == "yes"
+
+
+@asynccontextmanager
+async def installed(cluster: KubeCluster) -> AsyncIterator[list[str]]:
+    """Both charts, until leaving; gives the values that an upgrade repeats."""
+    plane, values = cluster.plane, rig_values(cluster.rig)
+    await helm(plane, "install", "crds", str(CHARTS / "culvert-crds"), "--create-namespace")
+    try:
+        await helm(plane, "install", "culvert", str(CHARTS / "culvert"), *values)
+        try:
+            await rolled_out(plane)
+            yield values
+        finally:
+            await helm(plane, "uninstall", "culvert", "--wait", "--timeout=120s")
+    finally:
+        await helm(plane, "uninstall", "crds")
+        await kubectl(
+            plane, "delete", "--ignore-not-found", "-f", str(CHARTS / "culvert-crds/files")
+        )
+
+
+async def rolled_out(plane: ControlPlane) -> None:
+    for part in ("agent", "proxy"):
+        await kubectl(
+            plane,
+            "--namespace",
+            SYSTEM,
+            "rollout",
+            "status",
+            f"daemonset/culvert-{part}",
+            "--timeout=120s",
+        )
+
+
+def agent_status(cluster: KubeCluster, node: str) -> AgentStatus:
+    socket = cluster.nodes.host_path(node, "/run/culvert/agent/status.sock")
+    _, body = fetch(socket, "/status")
+    return msgspec.json.decode(body, type=AgentStatus)
+
+
+def processes(cluster: KubeCluster, part: str) -> dict[str, int]:
+    """Node -> process of the one container of the part's pod there."""
+    found = {}
+    for name, node in cluster.rig.nodes.items():
+        for pod in list(node.pods.values()):
+            if pod.name.startswith(f"culvert-{part}-"):
+                container = "agent" if part == "agent" else "envoy"
+                pids = (pod.cgroup / container / "cgroup.procs").read_text().split()
+                found[name] = int(pids[0])
+    return found
+
+
+def effective_capabilities(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
+
+
+async def fetched(pod: Pod, url: str) -> Any:
+    done = await asyncio.to_thread(pod.run, ["curl", "-sSf", "--max-time", "10", url])
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+async def test_chart_installs_upgrades_and_uninstalls_a_mesh_that_carries_traffic(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    with Rig() as rig:
+        async with kube_cluster(rig, control_plane) as cluster:
+            town = Town(cluster, namespace)
+            await kubectl(
+                control_plane, "label", "namespace", namespace, "culvert.dev/mesh=enabled"
+            )
+            async with installed(cluster) as values:
+                await town.apply(http_server(replicas=2), service(), idle_pod("client"))
+                await town.rolled_out("web")
+                (running,) = await town.pods_are("app=client", 1)
+                client = cluster.pod(namespace, "client")
+                node = running["spec"]["nodeName"]
+                await eventually(
+                    lambda: client.cgroup_id in agent_status(cluster, node).captured_cgroup_ids,
+                    "the client to be captured",
+                )
+                address = (await town.get("services"))[0]["spec"]["clusterIP"]
+                before = agent_status(cluster, node).verdicts["connect_redirected"].count
+                assert await fetched(client, f"http://{address}/") is not None
+                after = agent_status(cluster, node).verdicts["connect_redirected"].count
+                assert after > before
+
+                for allowed, request in AGENT_MAY:
+                    assert await may(control_plane, "culvert-agent", request) is allowed, request
+
+                agents, proxies = processes(cluster, "agent"), processes(cluster, "proxy")
+                for pid in agents.values():
+                    assert effective_capabilities(pid) == 1 << CAP_NET_ADMIN | 1 << CAP_BPF
+                for pid in proxies.values():
+                    assert effective_capabilities(pid) == 0
+
+                await helm(
+                    control_plane,
+                    "upgrade",
+                    "culvert",
+                    str(CHARTS / "culvert"),
+                    *values,
+                    "--set=agent.image.tag=next",
+                )
+                await rolled_out(control_plane)
+                assert processes(cluster, "proxy") == proxies, (
+                    "an agent's upgrade restarts no Envoy"
+                )
+                assert not set(processes(cluster, "agent").values()) & set(agents.values())
+                assert await fetched(client, f"http://{address}/") is not None
+                pins = [cluster.mesh[name].pins / "culvert" for name in rig.nodes]
+                assert all(pin.exists() for pin in pins)
+            assert not any(pin.exists() for pin in pins), "helm uninstall cleans every node"
+            left = await kubectl(
+                control_plane,
+                "get",
+                "clusterroles,clusterrolebindings,crds",
+                "--output=name",
+            )
+            assert "culvert" not in left
+            left = await kubectl(
+                control_plane,
+                "--namespace",
+                SYSTEM,
+                "get",
+                "daemonsets,jobs,roles,rolebindings,serviceaccounts",
+                "--output=name",
+            )
+            assert "culvert" not in left
