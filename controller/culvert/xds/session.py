@@ -148,8 +148,9 @@ class Session:
             self._open(request)
         else:
             if request.response_nonce:
+                in_flight = subscription.in_flight
                 subscription.answered(request.response_nonce, request.error)
-                self._forget_references(subscription)
+                self._forget_references(subscription, in_flight.names if in_flight else ())
             if request.subscribe or request.unsubscribe:
                 subscription.change_interest(request.subscribe, request.unsubscribe)
         return self._advance()
@@ -406,17 +407,15 @@ class Session:
         before = subscription.want
         if subscription.type_url not in _REFERRING or before is None or before is want:
             return
-        for name, version in subscription.have.items():
+        for name in subscription.changed_by(want):
             resource = before.get(name)
-            if resource is want.get(name):
-                continue
-            if resource is not None and resource.version == version:
+            if resource is not None and resource.version == subscription.have.get(name):
                 self._references_of(resource)
 
-    def _forget_references(self, subscription: Subscription) -> None:
-        """Drop the references of versions that are neither held nor wanted any more."""
+    def _forget_references(self, subscription: Subscription, names: Iterable[str]) -> None:
+        """Drop the references of versions of these names that are not held nor wanted any more."""
         known = self._known_references.get(subscription.type_url, {})
-        for name in list(known):
+        for name in known.keys() & names:
             live = {subscription.have.get(name, ABSENT), subscription.want_version(name)}
             live.update(subscription.doubtful.get(name, ()))
             for version in known[name].keys() - live:
@@ -466,6 +465,8 @@ class Session:
         if clusters is None or not wanted_endpoints:
             return True
         endpoints = self._subscriptions.get(ENDPOINTS)
+        if endpoints is not None and wanted_endpoints.keys() <= endpoints.names:
+            return True
         for name, cluster in (clusters.want or {}).items():
             if not clusters.settled(name):
                 continue

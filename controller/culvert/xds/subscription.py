@@ -141,21 +141,27 @@ class Subscription:
 
     def take_want(self, want: Mapping[str, Resource]) -> None:
         """Replace the wanted resources; cheap when little or nothing changed."""
-        before = self.want
-        self.want = want
-        if before is want:
-            return
-        if before is None:
+        if self.want is None:
+            self.want = want
             self._answer_absent(self.names)
             self.refresh({*self.names, *self.have, *want})
             return
-        changed = {name for name, resource in want.items() if before.get(name) is not resource}
-        changed.update(name for name in before if name not in want)
+        changed = self.changed_by(want)
+        self.want = want
         for name in changed:
             rejection = self.rejected.get(name)
             if rejection is not None and rejection.version != self.want_version(name):
                 del self.rejected[name]
         self.refresh(changed)
+
+    def changed_by(self, want: Mapping[str, Resource]) -> Collection[str]:
+        """Names that other resources would be wanted for, and those wanted no more."""
+        before = self.want or {}
+        if before is want:
+            return ()
+        changed = {name for name, resource in want.items() if before.get(name) is not resource}
+        changed.update(name for name in before if name not in want)
+        return changed
 
     def want_version(self, name: str) -> str:
         """Return the version the proxy should have, ``ABSENT`` when it should not have any."""
