@@ -6,6 +6,9 @@ another one: one that a source replaced by an equal one is compiled again, to th
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from culvert.compile.changes import changed_keys
 from culvert.compile.node import assemble, compile_constant, with_settings_in_force
 from culvert.compile.pod_cache import PodCache
 from culvert.compile.policies import attach_traffic_policies
@@ -25,16 +28,21 @@ class CachedCompiler:
         self._constant: tuple[Resource, ...] = ()
         self._services = ServiceCache()
         self._pods = PodCache(node_name)
+        self._desired: Desired | None = None
 
     def compile(self, world: World) -> Desired:
-        """The same answer as ``compile_node(world, self.node_name)``."""
+        """The same answer as ``compile_node(world, self.node_name)``.
+
+        The resources of a type, and the redirect table, are those of the last answer where they
+        are equal.
+        """
         world = with_settings_in_force(world)
         if world.settings != self._settings:
             self._settings = world.settings
             self._constant = compile_constant(world.settings)
         attachments = attach_traffic_policies(world.traffic_policies, world.services)
         topology = topology_of(world.nodes, self.node_name)
-        return assemble(
+        desired = assemble(
             world,
             self.node_name,
             self._services.parts(world, topology, attachments),
@@ -42,3 +50,20 @@ class CachedCompiler:
             self._constant,
             attachments,
         )
+        self._desired = desired if self._desired is None else _sharing(desired, self._desired)
+        return self._desired
+
+
+def _sharing(desired: Desired, before: Desired) -> Desired:
+    """The same, with the very objects of ``before`` where they are equal.
+
+    Who acts on it sees what has not changed without looking into it.
+    """
+    resources = {
+        type_url: now
+        if changed_keys(before.resources[type_url], now)
+        else before.resources[type_url]
+        for type_url, now in desired.resources.items()
+    }
+    redirect = before.redirect if desired.redirect == before.redirect else desired.redirect
+    return replace(desired, resources=resources, redirect=redirect)
