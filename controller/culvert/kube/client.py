@@ -28,8 +28,12 @@ Params = Mapping[str, str | int | bool]
 
 CONNECT_SECONDS = 5.0
 REQUEST_SECONDS = 30.0
-WATCH_IDLE_SECONDS = 90.0
-"""A watch that says nothing for so long is broken: bookmarks come about once a minute."""
+WATCH_IDLE_SECONDS = 660.0
+"""A watch that says nothing for so long is broken: it is longer than any watch that we ask for.
+
+Bookmarks come about once a minute, but from a server with an old etcd only when something has
+changed. A peer that is gone is noticed sooner, by keep-alive of the connection.
+"""
 
 _READ_BUFFER_BYTES = 1 << 20
 _JSON = "application/json"
