@@ -34,7 +34,7 @@ from culvert.model.settings import Settings
 from culvert.model.world import World
 from culvert.netlink.proxy_address import ensure_proxy_addresses
 from culvert.redirect.attach import attach, attach_sk_msg, detach_others, hooks
-from culvert.redirect.encode import CONFIG, PODS, MapContents, encode_table
+from culvert.redirect.encode import CONFIG, PODS, MapContents, TableEncoder
 from culvert.redirect.kernel import KernelMaps, MapFull
 from culvert.redirect.listening import read_proxy_listeners
 from culvert.redirect.loading import LoaderOptions, load_or_reuse
@@ -165,6 +165,7 @@ class Agent:
         self._maps: KernelMaps | None = None
         # What the maps hold: read once, for they may be a predecessor's, then kept in step.
         self._have: MapContents | None = None
+        self._encoder = TableEncoder()
         self._attached = False
         self._generation = 0
         self._applied = 0
@@ -281,7 +282,7 @@ class Agent:
     async def _apply(self, desired: Desired, config: RedirectConfig) -> None:
         assert self._maps is not None
         self._note_findings(desired.findings)
-        want = encode_table(config, desired.redirect)
+        want = self._encoder.encode(config, desired.redirect)
         if self._have is None:
             self._have = await self._in_kernel_thread(self._maps.read)
         plan = phases(diff(self._have, want))

@@ -6,8 +6,10 @@ import ctypes
 import socket
 import sys
 
+from culvert.compile.changes import changed_keys
 from culvert.model.redirect import (
     Address16,
+    Destination,
     DestinationKey,
     ProxyListener,
     RedirectConfig,
@@ -59,14 +61,62 @@ def encode_destination_key(key: DestinationKey) -> bytes:
     return key.address + socket.htons(key.port_host).to_bytes(2, sys.byteorder) + bytes(2)
 
 
+def encode_destination(destination: Destination) -> bytes:
+    """``struct cv_destination``."""
+    return bytes((destination.listener, destination.flags, 0, 0))
+
+
 def encode_table(config: RedirectConfig, table: RedirectTable) -> MapContents:
     """What every reconciled map must hold."""
+    contents = _encode_node(config, table)
+    for key, destination in table.destinations.items():
+        contents[DESTINATIONS][encode_destination_key(key)] = encode_destination(destination)
+    return contents
+
+
+class TableEncoder:
+    """Encodes one table after another, as ``encode_table`` does, and fast where little changed.
+
+    What it gives is not to be changed. The contents of a map that stay are the same object.
+    """
+
+    def __init__(self) -> None:
+        self._config: RedirectConfig | None = None
+        self._table = RedirectTable()
+        self._contents: MapContents = {}
+
+    def encode(self, config: RedirectConfig, table: RedirectTable) -> MapContents:
+        """What every reconciled map must hold."""
+        if config == self._config and table is self._table:
+            return self._contents
+        before = self._contents
+        contents = _encode_node(config, table)
+        contents[DESTINATIONS] = self._destinations(table.destinations)
+        self._contents = {
+            name: before[name] if before.get(name) == entries else entries
+            for name, entries in contents.items()
+        }
+        self._config, self._table = config, table
+        return self._contents
+
+    def _destinations(self, want: dict[DestinationKey, Destination]) -> dict[bytes, bytes]:
+        entries = self._contents.get(DESTINATIONS, {})
+        changed = changed_keys(self._table.destinations, want)
+        if changed:
+            entries = dict(entries)
+        for key in changed:
+            destination = want.get(key)
+            if destination is None:
+                del entries[encode_destination_key(key)]
+            else:
+                entries[encode_destination_key(key)] = encode_destination(destination)
+        return entries
+
+
+def _encode_node(config: RedirectConfig, table: RedirectTable) -> MapContents:
+    """Every map but that of the destinations, which is empty."""
     contents: MapContents = {name: {} for name in RECONCILED_MAPS}
     contents[CONFIG][_SLOT_ZERO] = encode_config(config)
-    for key, destination in table.destinations.items():
-        contents[DESTINATIONS][encode_destination_key(key)] = bytes(
-            (destination.listener, destination.flags, 0, 0)
-        )
     for address, local_flags in table.local.items():
         contents[LOCAL][bytes(address)] = int(local_flags).to_bytes(4, sys.byteorder)
     for cgroup_id, pod in table.pods.items():

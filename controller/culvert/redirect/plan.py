@@ -36,15 +36,17 @@ def diff(have: MapContents, want: MapContents) -> list[Change]:
     """
     changes: list[Change] = []
     for name in RECONCILED_MAPS:
-        present = have.get(name, {})
+        present, wanted = have.get(name, {}), want.get(name, {})
+        if present is wanted:
+            continue
         changes += [
-            Put(name, key, value)
-            for key, value in want.get(name, {}).items()
-            if present.get(key) != value
+            Put(name, key, value) for key, value in wanted.items() if present.get(key) != value
         ]
     for name in reversed(RECONCILED_MAPS):
-        wanted = want.get(name, {})
-        changes += [Remove(name, key) for key in have.get(name, {}) if key not in wanted]
+        present, wanted = have.get(name, {}), want.get(name, {})
+        if present is wanted:
+            continue
+        changes += [Remove(name, key) for key in present if key not in wanted]
     return changes
 
 
