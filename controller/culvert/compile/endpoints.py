@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from envoy.config.endpoint.v3.endpoint_components_pb2 import (
@@ -15,6 +14,7 @@ from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
 from culvert.compile.packing import resource
 from culvert.compile.topology import Topology
+from culvert.model.address import packed_address
 from culvert.model.desired import Resource
 from culvert.model.endpoint import Endpoint, EndpointSlice
 from culvert.model.service import Service, ServicePort
@@ -32,8 +32,8 @@ class Backend:
     @property
     def order(self) -> tuple[int, bytes, int]:
         """Numeric order of the address, then port."""
-        address = ip_address(self.address)
-        return address.version, address.packed, self.port_host
+        packed = packed_address(self.address)
+        return len(packed), packed, self.port_host
 
 
 def select_backends(

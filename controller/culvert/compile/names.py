@@ -16,8 +16,7 @@ endpoints, as it would without the mesh.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
+from culvert.model.address import address_version
 from culvert.model.key import ObjectKey
 
 POD_HTTP_CLUSTER = "pod|http"
@@ -31,7 +30,7 @@ def ip_version(address: str) -> int:
     Raises:
         ValueError: ``address`` is not an IP address.
     """
-    return ip_address(address).version
+    return address_version(address)
 
 
 def socket_address_text(address: str, port_host: int) -> str:

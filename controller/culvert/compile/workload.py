@@ -21,6 +21,8 @@ from culvert.model.redirect import (
 from culvert.model.settings import Settings
 from culvert.model.workload import Workload
 
+_TO = {listener: Destination(listener) for listener in ProxyListener}
+
 
 @dataclass(frozen=True, slots=True)
 class WorkloadPart:
@@ -56,7 +58,7 @@ def compile_workload(
     if not enrolment.enrolled:
         return WorkloadPart(subject, addresses, findings=findings)
     destinations = [
-        (DestinationKey(address, port), Destination(listener))
+        (DestinationKey(address, port), _TO[listener])
         for address in addresses
         for port, listener in (
             (ANY_PORT, ProxyListener.POD_TCP),

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address
 from typing import NamedTuple, NewType
+
+from culvert.model.address import packed_address
 
 Address16 = NewType("Address16", bytes)
 """16 bytes, network order; IPv4 as ``::ffff:a.b.c.d``."""
 
 ANY_PORT = 0
 """In a ``DestinationKey``: every port of the address that has no entry of its own."""
+
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"
 
 
 def address16(text: str) -> Address16:
@@ -24,10 +28,8 @@ def address16(text: str) -> Address16:
     Raises:
         ValueError: ``text`` is not an IPv4 or IPv6 address.
     """
-    address = ip_address(text)
-    if isinstance(address, IPv4Address):
-        return Address16(bytes(10) + b"\xff\xff" + address.packed)
-    return Address16(address.packed)
+    packed = packed_address(text)
+    return Address16(_IPV4_MAPPED + packed if len(packed) == 4 else packed)
 
 
 def address_text(packed: Address16) -> str:

@@ -6,8 +6,8 @@ Defaults are those of the Kubernetes API reference.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_address
 
+from culvert.model.address import address_version, canonical_address, packed_address
 from culvert.model.endpoint import Endpoint, EndpointPort, EndpointSlice
 from culvert.model.key import ObjectKey
 from culvert.model.node import Namespace, Node
@@ -187,7 +187,7 @@ def _endpoint(index: int, seen: wire.EndpointObject, namespace: str, version: in
     addresses = []
     for i, text in enumerate(seen.addresses):
         address = _address(text, f"{field}.addresses[{i}]")
-        if ip_address(address).version != version:
+        if address_version(address) != version:
             raise DecodeError(
                 f"{field}.addresses[{i}]",
                 f"'{text}' is not of the slice's addressType",
@@ -231,7 +231,7 @@ def _port(number: int | None, field: str) -> int:
 
 def _address(text: str, field: str) -> str:
     try:
-        return str(ip_address(text))
+        return canonical_address(text)
     except ValueError:
         raise DecodeError(
             field, f"'{text}' is not an IP address", "write an IPv4 or IPv6 address"
@@ -240,7 +240,7 @@ def _address(text: str, field: str) -> str:
 
 def _is_address(text: str) -> bool:
     try:
-        ip_address(text)
+        packed_address(text)
     except ValueError:
         return False
     return True
