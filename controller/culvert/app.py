@@ -10,6 +10,7 @@ one is up.
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,7 @@ from culvert.status.document import (
 )
 from culvert.status.metrics import StatusCollector
 from culvert.status.server import make_application, make_probe_application, serve
+from culvert.xds.debounce import Debounce
 from culvert.xds.metrics import PrometheusMeter
 from culvert.xds.server import NotSettledError, ProxyStatistics, XdsServer
 
@@ -63,6 +65,8 @@ _log = structlog.get_logger(__name__)
 _PROXY_START_SECONDS = 10.0
 _PROXY_SYNC_SECONDS = 2.0
 _LISTENER_CHECK_SECONDS = 1.0
+_GARBAGE_THRESHOLD = 50_000
+"""So many more containers made than freed before the young ones are looked through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,10 @@ class Agent:
     def __init__(self, options: AgentOptions) -> None:
         self._options = options
         self._registry = CollectorRegistry()
-        self._xds = XdsServer(options.xds_socket, meter=PrometheusMeter(self._registry))
+        # Sources let a burst of changes pass; each world that comes of it is pushed at once.
+        self._xds = XdsServer(
+            options.xds_socket, debounce=Debounce(0.0, 0.0), meter=PrometheusMeter(self._registry)
+        )
         self._worlds: _Slot[World] = _Slot()
         self._world: World | None = None
         self._cgroups: Mapping[str, int] | None = None
@@ -182,6 +189,9 @@ class Agent:
             AttachError: a program could not be attached.
         """
         options = self._options
+        # A world is millions of objects that stay. Looking through all of them for garbage, each
+        # time that their number has grown by a quarter, takes longer than reading them.
+        gc.set_threshold(_GARBAGE_THRESHOLD)
         loader = LoaderOptions(
             root=options.bpf_root,
             cgroup_root=options.cgroup_root,
@@ -276,6 +286,10 @@ class Agent:
             generation, resource_versions = self._generation, self._resource_versions
             desired = compiler.compile(world)
             await self._apply(desired, self._redirect_config(desired.settings))
+            if not self._applied:
+                # What is there now is left out of later searches, which stop all else meanwhile.
+                gc.collect()
+                gc.freeze()
             self._applied = generation
             _log.debug("world applied", generation=generation, resource_versions=resource_versions)
 
