@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from culvert.embedded.control_plane import ControlPlaneError
 from culvert.embedded.control_plane.binaries import MissingProgramError
-from culvert.embedded.mesh_node import NotReadyError
+from culvert.embedded.node_view import NotReadyError
 from culvert.kube.errors import ApiError, ApiUnreachable
 from culvert.rig import Rig
 from rich.console import Console

@@ -7,18 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 from culvert.embedded.control_plane import ControlPlane
+from culvert.embedded.kube_cluster import NODE_ADDRESSES
 
 from tests.kube.definitions import definitions_of
-
-RIG_NODE_ADDRESSES = tuple(f"10.99.0.{number}" for number in range(1, 10))
-"""A relay on each node of a rig makes the API server look as if it were there."""
 
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """etcd, kube-apiserver and kube-controller-manager."""
     directory = tmp_path_factory.mktemp("control-plane")
-    with ControlPlane(directory, names=RIG_NODE_ADDRESSES) as plane:
+    with ControlPlane(directory, names=NODE_ADDRESSES) as plane:
         yield plane
 
 

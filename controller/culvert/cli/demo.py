@@ -11,12 +11,15 @@ import msgspec
 import typer
 from rich.console import Console
 
+from culvert.embedded.control_plane.binaries import MissingProgramError
 from culvert.embedded.demo.background import let_go, owner, run_kept, take_down
+from culvert.embedded.demo.kube_town import KubectlError
 from culvert.embedded.demo.readings import Reading, shortcomings
 from culvert.embedded.demo.run import DEFAULT_RIG_ID, DemoOptions, run_demo
 from culvert.embedded.demo.screen import Screen
 from culvert.embedded.demo.working_copy import manifests_of
-from culvert.embedded.mesh_node import NotReadyError
+from culvert.embedded.helm import HelmError
+from culvert.embedded.node_view import NotReadyError
 from culvert.rig.cgroup import NoCgroup2Error, find_mount
 from culvert.rig.state import RUN_DIRECTORY
 
@@ -43,6 +46,9 @@ def demo(
     ] = EXAMPLES,
     seconds: Annotated[float, typer.Option(min=5, help="Length after start-up.")] = 40.0,
     keep: Annotated[bool, typer.Option(help="Leave everything up after the summary.")] = False,
+    kube: Annotated[
+        bool, typer.Option("--kube", help="On a real API server, with the charts installed.")
+    ] = False,
     down: Annotated[bool, typer.Option(help="End a demo that was kept, and clean up.")] = False,
     plain: Annotated[bool, typer.Option(help="Lines instead of a live view.")] = False,
     output: Annotated[Output, typer.Option("--output", "-o")] = Output.TABLE,
@@ -69,6 +75,7 @@ def demo(
     plain = plain or not console.is_terminal or output is Output.JSON
     if keep and ready_fd < 0:
         arguments = ["--keep", "--folder", str(folder), "--seconds", str(seconds)]
+        arguments += ["--kube"] if kube else []
         arguments += ["--rig", rig_id, "-o", output.value, *(["--plain"] if plain else [])]
         status = run_kept(arguments)
         if status in (0, 1):
@@ -86,7 +93,7 @@ def demo(
 
     try:
         with Screen(console, plain=plain) as screen:
-            reading = run_demo(DemoOptions(folder, seconds, keep, rig_id), screen, after)
+            reading = run_demo(DemoOptions(folder, seconds, keep, rig_id, kube), screen, after)
     except KeyboardInterrupt:
         console.print("stopped; everything was taken down")
         raise typer.Exit(130) from None
@@ -98,7 +105,7 @@ def demo(
         remedy = "it takes CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_BPF; a container: --privileged"
         console.print(f"[red]✗[/] {error}: {remedy}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_MACHINE) from None
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, HelmError, KubectlError, MissingProgramError) as error:
         console.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_MACHINE) from None
     if output is Output.TABLE:

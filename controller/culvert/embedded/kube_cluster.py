@@ -11,6 +11,7 @@ from pathlib import Path
 from culvert.compile.annotations.registry import MESH
 from culvert.embedded.control_plane import ControlPlane
 from culvert.embedded.mesh_node import MeshNode, MeshOptions, pins_of
+from culvert.embedded.node_view import NodeView
 from culvert.kube.client import KubeClient
 from culvert.model.key import ObjectKey
 from culvert.rig import Pod, Rig
@@ -26,6 +27,8 @@ DEFAULT_NODES: Mapping[str, Mapping[str, str]] = {
     "node-b": {ZONE_LABEL: "zone-b"},
 }
 """Labels of each node."""
+NODE_ADDRESSES = tuple(f"10.99.0.{number}" for number in range(1, 10))
+"""Addresses that the nodes of a rig may have: the API server's certificate needs them."""
 _POLL_SECONDS = 0.05
 
 
@@ -51,6 +54,15 @@ class KubeCluster:
             await asyncio.to_thread(node.start_envoy)
         for node in self.mesh.values():
             await asyncio.to_thread(node.wait_ready)
+
+    def installed(self, node: str) -> NodeView:
+        """The agent and Envoy that run on a node as pods of the chart."""
+        return NodeView(
+            node,
+            self.nodes.host_path(node, "/run/culvert/agent/status.sock"),
+            self.nodes.host_path(node, "/run/culvert/proxy/admin.sock"),
+            self.nodes.log_directory,
+        )
 
     def pod(self, namespace: str, name: str) -> Pod:
         """A pod that runs.
@@ -116,13 +128,18 @@ class _Capture:
     async def completed(self, pod: Pod) -> None:
         """Return when the pod's connections are captured, or need not be."""
         node = self._mesh[pod.node_name]
-        if node.agent is None or not self._asks_for_mesh(pod):
+        sockets = [node.status_socket] if node.agent is not None else []
+        installed = self.nodes.host_path(pod.node_name, "/run/culvert/agent/status.sock")
+        sockets += [installed] if installed.exists() else []
+        if not sockets or not self._asks_for_mesh(pod):
             return
+        views = [NodeView(node.name, socket, node.admin_socket, node.logs) for socket in sockets]
         while True:
-            with suppress(OSError):
-                status = await asyncio.to_thread(node.status)
-                if pod.cgroup_id in status.captured_cgroup_ids:
-                    return
+            for view in views:
+                with suppress(OSError):
+                    status = await asyncio.to_thread(view.status)
+                    if pod.cgroup_id in status.captured_cgroup_ids:
+                        return
             await asyncio.sleep(_POLL_SECONDS)
 
     def _asks_for_mesh(self, pod: Pod) -> bool:

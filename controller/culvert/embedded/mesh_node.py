@@ -5,27 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from culvert.compile.bootstrap import bootstrap_json, compile_bootstrap
-from culvert.embedded.unix_http import fetch
+from culvert.embedded.node_view import NodeView
 from culvert.redirect.removal import remove_data_path
 from culvert.rig.node import Node
 from culvert.rig.process import stop
-from culvert.status.document import AgentStatus
 
 BPFFS = Path("/sys/fs/bpf")
 IN_POD = "culvert"
-_POLL_SECONDS = 0.05
-
-
-class NotReadyError(Exception):
-    """A node did not become ready in time; says what it was waiting for and where its logs are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +44,7 @@ def remove_pins(pins: Path) -> list[str]:
     return [*remove_data_path(pins / IN_POD), *remove_data_path(pins)]
 
 
-class MeshNode:
+class MeshNode(NodeView):
     """Starts, asks and ends the two processes of one node.
 
     The agent reads ``manifests``, or with None the API that ``kubeconfig`` names.
@@ -71,11 +61,10 @@ class MeshNode:
         options: MeshOptions,
         kubeconfig: Path | None = None,
     ) -> None:
+        super().__init__(node.name, directory / "status.sock", directory / "admin.sock", directory)
         self.node = node
         self.directory = directory
         self.pins = pins_of(rig_id, node.name)
-        self.status_socket = directory / "status.sock"
-        self.admin_socket = directory / "admin.sock"
         self.agent: subprocess.Popen[bytes] | None = None
         self.envoy: subprocess.Popen[bytes] | None = None
         self._cgroup_root = cgroup_root
@@ -140,60 +129,14 @@ class MeshNode:
         self.envoy.kill()
         self.envoy.wait()
 
-    def status(self) -> AgentStatus:
-        """The agent's status document.
-
-        Raises:
-            OSError: the agent does not answer.
-        """
-        _, body = fetch(self.status_socket, "/status")
-        return msgspec.json.decode(body, type=AgentStatus)
-
-    def envoy_stats(self, pattern: str = "") -> Mapping[str, int]:
-        """Envoy's own counters and gauges whose names match the regular expression.
-
-        Raises:
-            OSError: Envoy does not answer.
-        """
-        _, body = fetch(self.admin_socket, f"/stats?format=json&filter={pattern}")
-        return {
-            entry["name"]: entry["value"]
-            for entry in json.loads(body)["stats"]
-            if isinstance(entry.get("value"), int)
-        }
-
-    def wait_ready(self, timeout_seconds: float = 60.0) -> AgentStatus:
-        """Wait until the data path holds the newest world and Envoy listens and is synced.
-
-        Raises:
-            NotReadyError: it took too long, or a process ended.
-        """
-        deadline = time.monotonic() + timeout_seconds
-        waiting_for = "the agent to answer"
-        while time.monotonic() < deadline:
-            for name, process in (("agent", self.agent), ("envoy", self.envoy)):
-                if process is not None and process.poll() is not None:
-                    raise NotReadyError(
-                        f"{self.node.name}: the {name} ended with status {process.returncode}: "
-                        + _last_line(self.directory / f"{name}.log")
-                    )
-            try:
-                status = self.status()
-            except OSError:
-                time.sleep(_POLL_SECONDS)
-                continue
-            has_proxy = any(proxy.synced for proxy in status.proxies)
-            if status.ready and has_proxy and status.proxy_listeners > 0:
-                return status
-            waiting_for = (
-                f"ready={status.ready} proxies={len(status.proxies)} synced={has_proxy} "
-                f"listeners={status.proxy_listeners}"
-            )
-            time.sleep(_POLL_SECONDS)
-        raise NotReadyError(
-            f"{self.node.name} was not ready within {timeout_seconds:g} s: {waiting_for}; "
-            f"logs are in {self.directory}"
-        )
+    def problem(self) -> str:
+        """What ended, and its last words."""
+        for name, process in (("agent", self.agent), ("envoy", self.envoy)):
+            if process is not None and process.poll() is not None:
+                return f"the {name} ended with status {process.returncode}: " + _last_line(
+                    self.directory / f"{name}.log"
+                )
+        return ""
 
     def close(self) -> None:
         """End both processes and take the data path away; a second call does nothing."""

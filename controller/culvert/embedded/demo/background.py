@@ -10,8 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from culvert.embedded.mesh_node import BPFFS
-from culvert.redirect.removal import remove_data_path
+from culvert.embedded.mesh_node import BPFFS, remove_pins
 from culvert.rig import leftovers, sweep
 from culvert.rig.state import read_state
 
@@ -40,7 +39,7 @@ def take_down(rig_id: str) -> list[str]:
     done += [f"removed {thing}" for thing in leftovers(rig_id)]
     sweep(rig_id)
     for pins in BPFFS.glob(f"culvert-{rig_id}-*"):
-        done += [f"removed pin {pins.name}/{line}" for line in remove_data_path(pins)]
+        done += [f"removed pin {pins.name}/{line}" for line in remove_pins(pins)]
     return done
 
 

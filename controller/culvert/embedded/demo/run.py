@@ -11,8 +11,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 
+import structlog
+
+from culvert.embedded.demo.cast import Cast
+from culvert.embedded.demo.kube_town import KubeTown
 from culvert.embedded.demo.readings import Reading
-from culvert.embedded.demo.scenario import Event, Step, began, scenario
+from culvert.embedded.demo.scenario import Action, Event, Step, began, scenario
 from culvert.embedded.demo.town import DemoTown
 from culvert.embedded.mesh_node import MeshOptions
 from culvert.rig import Rig
@@ -35,6 +39,36 @@ class DemoOptions:
     seconds: float
     keep: bool = False
     rig_id: str = DEFAULT_RIG_ID
+    kube: bool = False
+    """On a real API server, with the charts installed."""
+
+
+class Stage(Protocol):
+    """Where the demonstration happens."""
+
+    cast: Cast
+
+    async def run(self) -> None:
+        """Keep the cluster going, until cancelled."""
+
+    async def bring_up_mesh(self, said: Callable[[str], None]) -> None:
+        """Nodes, agents and Envoys."""
+
+    async def bring_up_pods(self, said: Callable[[str], None]) -> None:
+        """Servers first, then clients."""
+
+    async def act(self, action: Action) -> None:
+        """Make one change, and wait until it is in effect."""
+
+    async def wait_ready(self) -> None:
+        """Wait until every node has taken the newest world."""
+
+    async def read(self, at_seconds: float, last: Reading | None) -> Reading:
+        """Measure."""
+        ...
+
+    def close(self) -> None:
+        """Take everything down but the rig; a second call does nothing."""
 
 
 class Audience(Protocol):
@@ -66,14 +100,24 @@ def run_demo(options: DemoOptions, audience: Audience, after: Callable[[Reading]
         NotReadyError: an agent or Envoy did not come up.
     """
     with Rig(rig_id=options.rig_id) as rig:
-        town = DemoTown(rig, options.folder, MeshOptions())
+        town: Stage
+        if options.kube:
+            _log_to(rig.directory / "cluster.log")
+            town = KubeTown(rig, options.folder)
+        else:
+            town = DemoTown(rig, options.folder, MeshOptions())
         try:
             return asyncio.run(_Run(town, options, audience, after).play())
         finally:
             with _signals_ignored():
                 audience.doing("taking everything down")
-                town.mesh.close()
+                town.close()
                 rig.close()
+
+
+def _log_to(path: Path) -> None:
+    """Keep what the nodes' stand-ins have to say off the screen."""
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(file=path.open("a")))
 
 
 @contextmanager
@@ -93,7 +137,7 @@ class _Run:
 
     def __init__(
         self,
-        town: DemoTown,
+        town: Stage,
         options: DemoOptions,
         audience: Audience,
         after: Callable[[Reading], None],
@@ -109,7 +153,7 @@ class _Run:
 
     async def play(self) -> Reading:
         """Run the cluster and the story, until one of them ends."""
-        cluster = asyncio.create_task(self._town.cluster.run())
+        cluster = asyncio.create_task(self._town.run())
         story = asyncio.create_task(self._story())
         try:
             await asyncio.wait({cluster, story}, return_when=asyncio.FIRST_COMPLETED)

@@ -12,7 +12,6 @@ from pathlib import Path
 from culvert.embedded.demo.cast import (
     CALLS_ANNOTATION,
     ObjectName,
-    Spoken,
     asks_for_mesh,
     calls,
     find_cast,
@@ -20,12 +19,12 @@ from culvert.embedded.demo.cast import (
     scaled,
     with_session_affinity,
 )
+from culvert.embedded.demo.client_logs import read_clients
 from culvert.embedded.demo.readings import (
     ENVOY_COUNTERS,
     ClientReading,
     NodeReading,
     Reading,
-    read_client,
     read_envoy,
     read_kernel,
 )
@@ -33,6 +32,7 @@ from culvert.embedded.demo.scenario import ADDED_REPLICAS, Action, manifest_with
 from culvert.embedded.demo.working_copy import WorkingCopy
 from culvert.embedded.mesh import LocalMesh
 from culvert.embedded.mesh_node import MeshNode, MeshOptions
+from culvert.embedded.node_view import NodeView
 from culvert.rig import Pod, Rig
 from culvert.rig.cluster import Cluster
 from culvert.rig.kubelet import KubeletSettings
@@ -62,6 +62,14 @@ class DemoTown:
             settings=KubeletSettings(network_ready=self._await_capture),
         )
 
+    async def run(self) -> None:
+        """Keep the cluster going, until cancelled."""
+        await self.cluster.run()
+
+    def close(self) -> None:
+        """End agents and Envoys, and take the data path away."""
+        self.mesh.close()
+
     async def bring_up_mesh(self, said: Callable[[str], None]) -> None:
         """Nodes and Services, then an agent and an Envoy on each node; no pod yet.
 
@@ -82,7 +90,7 @@ class DemoTown:
                 f"{name}: BPF compiled and attached, self-test {passed} of "
                 f"{len(status.self_test)} cases passed; Envoy synced"
             )
-        said(_acceleration_text(status.acceleration, status.acceleration_reason))
+        said(acceleration_text(status.acceleration, status.acceleration_reason))
 
     async def bring_up_pods(self, said: Callable[[str], None]) -> None:
         """Servers first, then the clients; goes on without a pod that is not ready in time."""
@@ -137,7 +145,7 @@ class DemoTown:
         findings = {str(finding) for finding in self.cluster.findings}
         for name, node in list(self.mesh.nodes.items()):
             last_of_node = before.get(name, NodeReading(name))
-            reading, found = await asyncio.to_thread(_read_node, node, last_of_node)
+            reading, found = await asyncio.to_thread(read_node, node, last_of_node)
             nodes.append(reading)
             findings.update(found)
         return Reading(at_seconds, tuple(clients), tuple(nodes), tuple(sorted(findings)))
@@ -159,20 +167,8 @@ class DemoTown:
         ]
 
     def _read_clients(self) -> list[ClientReading]:
-        clients = []
-        for pod in self.cluster.pods:
-            service = pod.template.annotations.get(CALLS_ANNOTATION)
-            if service is None:
-                continue
-            protocol = self.cast.protocols.get(
-                ObjectName(pod.namespace, service), Spoken("tcp", is_http=False)
-            )
-            logs = self.cluster.log_directory / f"{pod.namespace}_{pod.name}"
-            lines: list[str] = []
-            for log in sorted(logs.glob("*.log")):
-                lines += log.read_text(errors="replace").splitlines()
-            clients.append(read_client(pod.name, pod.node_name, service, protocol, lines))
-        return sorted(clients, key=lambda client: client.pod)
+        cluster = self.cluster
+        return read_clients(cluster.pods, cluster.log_directory, self.cast.protocols)
 
     async def _mesh_node(self, name: str) -> MeshNode:
         """The agent and Envoy of a node; of one that was added to the manifests, started now."""
@@ -205,7 +201,8 @@ class DemoTown:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-def _read_node(node: MeshNode, last: NodeReading) -> tuple[NodeReading, set[str]]:
+def read_node(node: NodeView, last: NodeReading) -> tuple[NodeReading, set[str]]:
+    """What agent and Envoy count, and the agent's findings; what is silent keeps its last."""
     kernel, findings, agent_answers = last.kernel, set[str](), False
     envoy = last.envoy
     with suppress(OSError):
@@ -221,7 +218,8 @@ def _read_node(node: MeshNode, last: NodeReading) -> tuple[NodeReading, set[str]
     return NodeReading(last.name, envoy, kernel, agent_answers), findings
 
 
-def _acceleration_text(acceleration: str, reason: str) -> str:
+def acceleration_text(acceleration: str, reason: str) -> str:
+    """A sentence on whether this kernel accelerates, and why not."""
     if acceleration == "on":
         return "acceleration is on: every case of the self-test passed on this kernel"
     if acceleration == "on-request":

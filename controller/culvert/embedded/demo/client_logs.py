@@ -1,0 +1,27 @@
+"""What the load clients of the demonstration printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from culvert.embedded.demo.cast import CALLS_ANNOTATION, ObjectName, Spoken
+from culvert.embedded.demo.readings import ClientReading, read_client
+from culvert.rig.pod_status import PodStatus
+
+
+def read_clients(
+    pods: Iterable[PodStatus], log_directory: Path, protocols: Mapping[ObjectName, Spoken]
+) -> list[ClientReading]:
+    """Read the logs of those pods that say which Service they call. Blocks on the file system."""
+    clients = []
+    for pod in pods:
+        service = pod.template.annotations.get(CALLS_ANNOTATION)
+        if service is None:
+            continue
+        protocol = protocols.get(ObjectName(pod.namespace, service), Spoken("tcp", is_http=False))
+        lines: list[str] = []
+        for log in sorted((log_directory / f"{pod.namespace}_{pod.name}").glob("*.log")):
+            lines += log.read_text(errors="replace").splitlines()
+        clients.append(read_client(pod.name, pod.node_name, service, protocol, lines))
+    return sorted(clients, key=lambda client: client.pod)
