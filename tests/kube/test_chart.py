@@ -4,54 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from culvert.embedded.control_plane import ControlPlane
+from culvert.embedded.helm import CHARTS, rig_values
+from culvert.embedded.helm import SYSTEM_NAMESPACE as SYSTEM
+from culvert.embedded.helm import helm as run_helm
 from culvert.embedded.kube_cluster import KubeCluster, kube_cluster
-from culvert.embedded.unix_http import fetch
 from culvert.rig import Pod, Rig
-from culvert.rig.cgroup import find_mount
 from culvert.status.document import AgentStatus
 
 from tests.kube.cluster import Town, eventually, http_server, idle_pod, kubectl, service
 
 pytestmark = pytest.mark.kernel
 
-CHARTS = Path(__file__).parents[2] / "charts"
-HELM = Path(sys.executable).with_name("helm")
-SYSTEM = "culvert-system"
 CAP_NET_ADMIN, CAP_BPF = 12, 39
 
 
 async def helm(plane: ControlPlane, *arguments: str) -> str:
     """What it prints; a failure fails the test."""
-    argv = [str(HELM), "--kubeconfig", str(plane.kubeconfig), "--namespace", SYSTEM, *arguments]
-    done = await asyncio.to_thread(
-        subprocess.run, argv, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def rig_values(rig: Rig) -> list[str]:
-    """Where the nodes of a rig have what the chart mounts."""
-    mount = find_mount()
-    (below,) = {
-        str(node.pods_cgroup.relative_to(mount)).replace(f"{node.name}", "$(NODE_NAME)")
-        for node in rig.nodes.values()
-    }
-    return [
-        f"--set=node.cgroupRoot={mount}",
-        f"--set=node.podsCgroup={below}",
-        "--set=proxy.concurrency=1",
-    ]
+    return await asyncio.to_thread(run_helm, plane, *arguments)
 
 
 AGENT_MAY = (
@@ -117,9 +93,7 @@ async def rolled_out(plane: ControlPlane) -> None:
 
 
 def agent_status(cluster: KubeCluster, node: str) -> AgentStatus:
-    socket = cluster.nodes.host_path(node, "/run/culvert/agent/status.sock")
-    _, body = fetch(socket, "/status")
-    return msgspec.json.decode(body, type=AgentStatus)
+    return cluster.installed(node).status()
 
 
 def processes(cluster: KubeCluster, part: str) -> dict[str, int]:
