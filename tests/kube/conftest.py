@@ -22,10 +22,14 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 @pytest.fixture
 def namespace(control_plane: ControlPlane) -> Iterator[str]:
-    """The name of a fresh namespace, deleted afterwards."""
+    """The name of a fresh namespace in which pods can be made, deleted afterwards."""
     name = f"test-{uuid.uuid4().hex[:8]}"
     made = control_plane.kubectl("create", "namespace", name)
     assert made.returncode == 0, made.stderr
+    # Until the controller manager has made it, every pod is refused.
+    account = ("wait", "serviceaccount/default", "--for=create", "--timeout=60s")
+    waited = control_plane.kubectl("--namespace", name, *account)
+    assert waited.returncode == 0, waited.stderr
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
 

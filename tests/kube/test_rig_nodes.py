@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from culvert.embedded.control_plane import ControlPlane
 from culvert.embedded.kube_cluster import kube_cluster
 from culvert.rig import Rig
 
-from tests.kube.cluster import Town, http_server, service
+from tests.kube.cluster import Town, eventually, http_server, service
 
 pytestmark = pytest.mark.kernel
 
@@ -27,10 +25,8 @@ async def test_deployment_runs_on_both_nodes_and_is_gone_when_it_is_deleted(
             address = (await town.get("services"))[0]["spec"]["clusterIP"]
             running = cluster.pod(namespace, pods[0]["metadata"]["name"])
             assert running.ipv4 == pods[0]["status"]["podIP"]
-            done = await asyncio.to_thread(
-                running.run, ["curl", "-sS", "--max-time", "10", f"http://{address}/"]
-            )
-            assert b'"pod"' in done.stdout, done.stderr
+            curl = ["curl", "-sS", "--max-time", "10", f"http://{address}/"]
+            await eventually(lambda: b'"pod"' in running.run(curl).stdout, "the Service answers")
             await town.kubectl("delete", "deployment", "web", "--wait=true")
             await town.pods_are("app=web", 0)
             slices = await town.get("endpointslices")
