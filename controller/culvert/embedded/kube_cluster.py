@@ -10,12 +10,14 @@ from pathlib import Path
 
 from culvert.compile.annotations.registry import MESH
 from culvert.embedded.control_plane import ControlPlane
+from culvert.embedded.control_plane.plane import KUBELET_CLIENT
 from culvert.embedded.mesh_node import MeshNode, MeshOptions, pins_of
 from culvert.embedded.node_view import NodeView
 from culvert.kube.client import KubeClient
 from culvert.model.key import ObjectKey
 from culvert.rig import Pod, Rig
 from culvert.rig.kube.containers import API_PORT
+from culvert.rig.kube.kubelet_api import KubeletIdentity
 from culvert.rig.kube.nodes import KubeNodes
 from culvert.rig.kube.relay import Relay, listening_sockets
 from culvert.rig.kubelet import KubeletSettings
@@ -106,6 +108,9 @@ async def kube_cluster(
             labels,
             settings=KubeletSettings(network_ready=capture.completed),
             bpffs=lambda name: pins_of(rig.rig_id, name),
+            identity=KubeletIdentity(
+                plane.kubelet_certificate, plane.kubelet_key, plane.ca_path, KUBELET_CLIENT
+            ),
         )
         capture.nodes = nodes
         running = asyncio.create_task(nodes.run())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +16,15 @@ from culvert.rig.environment import expand
 from culvert.rig.pod import Pod
 from culvert.rig.pod_status import ContainerPhase, ContainerStatus
 from culvert.rig.podspec import Container, Exec, Probe, Sleep
-from culvert.rig.process import exited
+from culvert.rig.process import Output, exited
 from culvert.rig.surroundings import NotStartableError, Surroundings
 from culvert.rig.timestamps import now_rfc3339
 
 _NOT_FOUND_STATUS = 127
+
+
+class NotRunningError(Exception):
+    """A container has no process that something could be run beside; says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,9 @@ class ContainerRunner:
         self.started = asyncio.Event()
         """Set once it has ever started, its startup probe included."""
         self.status = ContainerStatus(container.name)
+        self.log_file = setting.log_file
+        self.runs_at: list[int] = []
+        """Where in the log each run began, in bytes."""
 
     async def run(self) -> None:
         """Run until the container has ended for good, or ``stop`` was called."""
@@ -145,7 +152,8 @@ class ContainerRunner:
         """Start the container, probe it, and return its exit status."""
         argv = [expand(word, self._environment) for word in self._container.command]
         around = self._setting.surroundings
-        with self._setting.log_file.open("ab") as log:
+        with self.log_file.open("ab") as log:
+            self.runs_at.append(log.tell())
             try:
                 self._process = self._setting.pod.start(
                     argv if around is None else around.launch(argv),
@@ -233,23 +241,57 @@ class ContainerRunner:
 
     async def _execute(self, command: tuple[str, ...]) -> int:
         """Run a command beside the container's own and return its exit status."""
-        around, main = self._setting.surroundings, self._process
-        if around is not None and main is None:
-            return _NOT_FOUND_STATUS
-        started = self._setting.pod.start(
-            command if around is None or main is None else around.beside(command, main.pid),
-            container=self._container.name,
-            env=self._environment,
-            cwd=self._directory,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
         try:
-            return await exited(started)
+            started = await self.start_beside(command)
+        except NotRunningError:
+            return _NOT_FOUND_STATUS
+        try:
+            return await started.wait()
         finally:
-            if started.poll() is None:
+            if started.returncode is None:
                 started.kill()
-                started.wait()
+                await started.wait()
+
+    async def start_beside(
+        self,
+        argv: Sequence[str],
+        *,
+        variables: Mapping[str, str] | None = None,
+        around: Sequence[str] = (),
+        stdin: Output = subprocess.DEVNULL,
+        stdout: Output = subprocess.DEVNULL,
+        stderr: Output = subprocess.DEVNULL,
+    ) -> asyncio.subprocess.Process:
+        """Start a program where the container's own runs, and as what it runs.
+
+        ``variables`` come on top of the container's; ``around`` are the words of a program of this
+        machine that runs it. It leads a process group, and ends at the latest with the container.
+
+        Raises:
+            NotRunningError: the container does not run now.
+        """
+        main, surroundings = self.require_running(), self._setting.surroundings
+        words = argv if surroundings is None else surroundings.beside(argv, main.pid)
+        return await self._setting.pod.start_async(
+            [*around, *words],
+            container=self._container.name,
+            env={**self._environment, **(variables or {})},
+            cwd=self._directory,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+    def require_running(self) -> subprocess.Popen[bytes]:
+        """Return the main process.
+
+        Raises:
+            NotRunningError: the container does not run now.
+        """
+        if self._process is None:
+            reason = f": {self.status.reason}" if self.status.reason else ""
+            raise NotRunningError(f"container {self._container.name} does not run{reason}")
+        return self._process
 
     @property
     def _directory(self) -> Path:

@@ -79,6 +79,11 @@ class Kubelet:
         """The status of each pod there is, those that terminate included."""
         return [pod.status for pod in self._pods.values()]
 
+    def container(self, key: PodKey, name: str) -> ContainerRunner | None:
+        """Return what runs a container, init containers included; None when there is no such."""
+        pod = self._pods.get(key)
+        return None if pod is None else pod.container(name)
+
     @property
     def findings(self) -> list[Finding]:
         """Pods that could not be made."""
@@ -191,6 +196,11 @@ class _RunningPod:
             containers=tuple(r.status for r in self._runners),
             init_containers=tuple(r.status for r in self._init_runners),
         )
+
+    def container(self, name: str) -> ContainerRunner | None:
+        """Return what runs a container; None when there is no such, or not yet."""
+        runners = (*self._runners, *self._init_runners)
+        return next((runner for runner in runners if runner.status.name == name), None)
 
     def stop(self, grace_seconds: float | None = None) -> None:
         """Begin to stop it."""

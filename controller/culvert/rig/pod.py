@@ -89,6 +89,7 @@ class Pod:
         container: str | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        stdin: Output = subprocess.DEVNULL,
         stdout: Output = None,
         stderr: Output = None,
     ) -> asyncio.subprocess.Process:
@@ -99,6 +100,7 @@ class Pod:
             cgroup=self.cgroup if container is None else self.container_cgroup(container),
             env=env,
             cwd=cwd,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
         )

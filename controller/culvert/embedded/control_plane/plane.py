@@ -40,6 +40,8 @@ _CONTROLLERS = (
 _ETCD_SECONDS = 20.0
 _API_SERVER_SECONDS = 90.0
 _CONTROLLER_MANAGER_SECONDS = 60.0
+KUBELET_CLIENT = "kube-apiserver-kubelet-client"
+"""The common name that the API server shows to kubelets."""
 _BUILT_IN_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
 
 
@@ -55,6 +57,9 @@ class ControlPlane:
         self.kubeconfig = directory / "admin.kubeconfig"
         """Of a cluster administrator."""
         self.ca_path = directory / "ca.crt"
+        self.kubelet_certificate = directory / "kubelet.crt"
+        """For kubelets that serve on this machine's loopback."""
+        self.kubelet_key = directory / "kubelet.key"
         self.port = _free_port()
         self.url = f"https://127.0.0.1:{self.port}"
         self._etcd_port = _free_port()
@@ -168,6 +173,9 @@ class ControlPlane:
         self.ca_path.write_bytes(self._authority.certificate)
         serving = self._authority.server("kube-apiserver", self._names)
         _write(self.directory / "apiserver", serving)
+        _write(self.directory / "kubelet-client", self._authority.client(KUBELET_CLIENT))
+        kubelet = self._authority.server("kubelet", ("localhost", "127.0.0.1"))
+        _write(self.directory / "kubelet", kubelet)
         key = self.directory / "service-account.key"
         key.touch(mode=0o600)
         key.write_bytes(service_account_key())
@@ -222,6 +230,13 @@ class ControlPlane:
             f"--service-cluster-ip-range={','.join(SERVICE_CIDRS)}",
             "--authorization-mode=Node,RBAC",
             "--allow-privileged=true",
+            f"--kubelet-certificate-authority={self.ca_path}",
+            f"--kubelet-client-certificate={here / 'kubelet-client.crt'}",
+            f"--kubelet-client-key={here / 'kubelet-client.key'}",
+            "--kubelet-preferred-address-types=ExternalDNS,InternalIP",
+            # Without this gate the WebSocket of an exec reaches the kubelet as it is; with it, as
+            # by default up to 1.35, the API server turns it into SPDY. Kubernetes' KEP-4006.
+            "--feature-gates=TranslateStreamCloseWebsocketRequests=false",
             # No Endpoints of its own: the address of loopback is of no use to pods.
             "--endpoint-reconciler-type=none",
             "--max-requests-inflight=2000",

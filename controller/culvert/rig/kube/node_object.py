@@ -10,6 +10,8 @@ from culvert.rig.addressing import NodeAddresses
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 LEASE_SECONDS = 40
 """As the kubelet's default."""
+KUBELET_HOST = "localhost"
+"""Where the API server finds the kubelets of all nodes, each on a port of its own."""
 MAX_PODS = 250
 _BYTES = "8Gi"
 
@@ -78,6 +80,8 @@ def node_status(
         },
     }
     if kubelet_port:
+        # The addresses of a rig's nodes lead nowhere outside of the rig, where the API server is.
+        status["addresses"].append({"type": "ExternalDNS", "address": KUBELET_HOST})
         status["daemonEndpoints"] = {"kubeletEndpoint": {"Port": kubelet_port}}
     return status
 

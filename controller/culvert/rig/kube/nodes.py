@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from culvert.kube.client import KubeClient
+from culvert.model.key import ObjectKey
+from culvert.rig.container import ContainerRunner
 from culvert.rig.kube.containers import Containers
 from culvert.rig.kube.images import DEFAULT_IMAGES, Image
+from culvert.rig.kube.kubelet_api import KubeletIdentity, kubelet_api
 from culvert.rig.kube.mirror import Mirror
 from culvert.rig.kube.pod_object import PodObject, deleting, ended, node_of, pod_want, uid_of
 from culvert.rig.kube.pod_report import Condition, pod_report, refusal
@@ -29,7 +34,8 @@ class KubeNodes:
 
     ``labels`` are those of each node, by name: all of these take part; other nodes of the rig are
     left alone. ``client`` must be a cluster administrator's; ``bpffs`` gives each node's directory
-    of its own in bpffs, which is for the caller to remove.
+    of its own in bpffs, which is for the caller to remove. Without ``identity`` the nodes serve
+    neither exec nor logs.
     """
 
     def __init__(
@@ -42,11 +48,13 @@ class KubeNodes:
         settings: KubeletSettings | None = None,
         log_directory: Path | None = None,
         bpffs: Callable[[str], Path],
+        identity: KubeletIdentity | None = None,
     ) -> None:
         self._rig = rig
         self._client = client
         self._labels = labels
         self._images = images
+        self._identity = identity
         self._due = asyncio.Event()
         self._rules_due = asyncio.Event()
         self.mirror = Mirror(client, self._changed)
@@ -89,10 +97,13 @@ class KubeNodes:
         Raises:
             OSError: ``nft`` is not there or failed.
         """
-        async with asyncio.TaskGroup() as tasks:
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             for name, labels in self._labels.items():
-                node = self._rig.nodes[name]
-                tasks.create_task(keep_registered(self._client, node, labels, kubelet_port=0))
+                node, port = self._rig.nodes[name], 0
+                if self._identity is not None:
+                    find = partial(self._container, name)
+                    port = await stack.enter_async_context(kubelet_api(self._identity, find))
+                tasks.create_task(keep_registered(self._client, node, labels, kubelet_port=port))
             tasks.create_task(self.mirror.run())
             nodes = [self._rig.nodes[name] for name in self._labels]
             tasks.create_task(keep_rules(self.mirror, nodes, self._rules_due))
@@ -104,6 +115,13 @@ class KubeNodes:
                     self._due.clear()
                     if self.mirror.synced:
                         self._pass()
+
+    def _container(self, node: str, key: tuple[str, str], container: str) -> ContainerRunner | None:
+        """What runs a container, if it is of a pod of this node."""
+        pod = self.mirror.pods.get(ObjectKey(*key))
+        if pod is None or node_of(pod) != node:
+            return None
+        return self._kubelet.container(key, container)
 
     def _pass(self) -> None:
         """Bring what runs, and what is said of it, in line with what the API server has."""
