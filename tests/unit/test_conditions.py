@@ -28,6 +28,7 @@ IDLE = dataclasses.replace(HELD, resource_names=())
         (HELD, NodeTally(3, 3), True, "Programmed", "3/3 nodes"),
         (HELD, NodeTally(3, 2), False, "Pending", "2/3 nodes"),
         (HELD, NodeTally(3, 2, 1, "no"), False, "Rejected", "2/3 nodes; no"),
+        (HELD, NodeTally(3, 2, 0, "b: silent"), False, "Pending", "2/3 nodes; b: silent"),
         (HELD, NodeTally(), False, "Pending", "no node has reported yet"),
         (IDLE, NodeTally(), False, "NoTarget", "none of its targets exists"),
         (CONFLICTED, NodeTally(3, 3), False, "NotAccepted", "not accepted"),

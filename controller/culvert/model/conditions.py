@@ -17,7 +17,7 @@ class NodeTally:
     """How far the nodes are with one generation of one object.
 
     ``needed`` nodes have something to hold for it, ``programmed`` of them do, ``rejected`` cannot;
-    ``message`` says why the first of these cannot.
+    ``message`` says why the first of these cannot, or what else keeps some from it.
     """
 
     needed: int = 0
@@ -67,5 +67,5 @@ def _programmed(outcome: ObjectOutcome, tally: NodeTally) -> tuple[bool, str, st
     if tally.rejected:
         return False, Reason.REJECTED, f"{nodes}; {tally.message}"
     if tally.programmed < tally.needed:
-        return False, Reason.PENDING, nodes
+        return False, Reason.PENDING, f"{nodes}; {tally.message}" if tally.message else nodes
     return True, Reason.PROGRAMMED, nodes

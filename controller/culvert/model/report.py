@@ -1,9 +1,10 @@
 """What an agent tells the controller, and what it is answered (``POST /v1/reports``, JSON).
 
 A session is one run of an agent. Its first report is full: everything the node has to say. Those
-after it are deltas over what the controller acknowledged last: ``objects`` and ``findings`` are new
-or changed, ``removed`` and ``resolved`` are no more. ``sequence`` counts the acknowledged reports
-of a session from 1; a report that was not acknowledged is repeated or overtaken under its number.
+after it are deltas: ``objects`` and ``findings`` are new or changed, ``removed`` and ``resolved``
+are no more. ``sequence`` counts what a session has sent, from 1, and ``base`` is the number of the
+acknowledged report that a delta starts from. A delta covers all that was sent since its base, for
+what was sent and not answered may have arrived or not: it fits whatever of it has.
 
 Unknown fields are ignored on both sides, so that agents and controller of neighbouring versions
 understand each other.
@@ -84,20 +85,35 @@ class ReportedFinding(msgspec.Struct, frozen=True, order=True, omit_defaults=Tru
 
 
 class NodeReport(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One report. A full one has neither ``removed`` nor ``resolved``."""
+    """One report. A full one has base 0 and neither ``removed`` nor ``resolved``."""
 
     node: str
     session_id: str
     sequence: int
-    full: bool = False
+    base: int = 0
     objects: tuple[ObjectReport, ...] = ()
     findings: tuple[ReportedFinding, ...] = ()
     removed: tuple[ObjectId, ...] = ()
     resolved: tuple[ReportedFinding, ...] = ()
 
+    @property
+    def full(self) -> bool:
+        """Whether it is all that the node has to say."""
+        return self.base == 0
 
-class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The body of every answer but 204: what is wrong and what would be right.
+
+class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of an answer 200: the report was taken.
+
+    ``spread_seconds`` is over how long the nodes are asked to spread what they report of one event,
+    which all of them see at the same moment.
+    """
+
+    spread_seconds: float
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of every other answer: what is wrong and what would be right.
 
     ``reason`` is for programs: ``Unauthenticated`` (401), ``Forbidden`` (403), ``SendFull`` (409),
     ``TooLarge`` (413), ``Unreadable`` (400), ``NotLeader`` and ``Unavailable`` (503).
