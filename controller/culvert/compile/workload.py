@@ -28,8 +28,8 @@ _TO = {listener: Destination(listener) for listener in ProxyListener}
 class WorkloadPart:
     """What one pod adds to a node.
 
-    ``addresses`` are those it holds now; ``destinations`` how others reach them; ``pod`` and
-    ``local`` are set only on the node it runs on.
+    ``addresses`` are those it holds now; ``destinations`` how others reach them; ``subject``, by
+    which findings call it, ``pod`` and ``local`` are set only on the node it runs on.
     """
 
     subject: str
@@ -48,8 +48,8 @@ def compile_workload(
     settings: Settings,
 ) -> WorkloadPart:
     """Compile one pod. Findings about it are left to the node it runs on."""
-    subject = f"Pod {workload.key}"
     is_local = workload.node == node_name
+    subject = f"Pod {workload.key}" if is_local else ""
     enrolment = enrol_pod(workload, namespace, settings)
     findings = enrolment.findings if is_local else ()
     if not workload.has_own_addresses:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sys import intern
+
 import msgspec
 
 from culvert.model.key import ObjectKey
@@ -19,7 +21,7 @@ class Metadata(msgspec.Struct, rename="camel"):
     @property
     def key(self) -> ObjectKey:
         """Namespace (empty for cluster-scoped objects) and name."""
-        return ObjectKey(self.namespace, self.name)
+        return ObjectKey(intern(self.namespace), self.name)
 
 
 class ListMetadata(msgspec.Struct, rename="camel"):

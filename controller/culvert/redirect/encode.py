@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import sys
+from functools import cache
 
 from culvert.compile.changes import changed_keys
 from culvert.model.redirect import (
@@ -63,7 +64,13 @@ def encode_destination_key(key: DestinationKey) -> bytes:
 
 def encode_destination(destination: Destination) -> bytes:
     """``struct cv_destination``."""
-    return bytes((destination.listener, destination.flags, 0, 0))
+    return _destination_value(destination.listener, destination.flags)
+
+
+@cache
+def _destination_value(listener: int, flags: int) -> bytes:
+    """One object for each of the few values, however many entries have it."""
+    return bytes((listener, flags, 0, 0))
 
 
 def encode_table(config: RedirectConfig, table: RedirectTable) -> MapContents:

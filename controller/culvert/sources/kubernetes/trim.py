@@ -57,7 +57,7 @@ def service(seen: wire.ServiceObject) -> Service:
 
 
 def endpoint_slice(seen: wire.EndpointSliceObject) -> EndpointSlice:
-    """An EndpointSlice in full."""
+    """An EndpointSlice without the names of the pods behind it."""
     full = objects.endpoint_slice(seen)
     return msgspec.structs.replace(
         full,
@@ -88,6 +88,8 @@ def remote_pod(seen: RemotePod) -> Workload | None:
     return msgspec.structs.replace(
         full,
         namespace=intern(full.namespace),
+        # It leads to a pod's cgroup, and those of other nodes are not here.
+        uid="",
         node=intern(full.node),
         labels=_with_prefix(full.labels, OWN_PREFIX),
         annotations=_with_prefix(full.annotations, OWN_PREFIX),
@@ -100,6 +102,6 @@ def _with_prefix(entries: Mapping[str, str], prefix: str) -> Mapping[str, str]:
 
 
 def _shared(endpoint: Endpoint) -> Endpoint:
-    if not endpoint.node and not endpoint.zone:
-        return endpoint
-    return msgspec.structs.replace(endpoint, node=intern(endpoint.node), zone=intern(endpoint.zone))
+    return msgspec.structs.replace(
+        endpoint, node=intern(endpoint.node), zone=intern(endpoint.zone), target=None
+    )
