@@ -308,6 +308,9 @@ class ContainerRunner:
                 return False
 
     def _kill(self) -> None:
+        # By its pid as well: one that has only just been forked is not in its cgroup yet.
+        if self._process is not None:
+            self._process.kill()
         cgroups.kill(self._setting.pod.cgroup / self._container.name)
 
     def _update(
