@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -30,17 +31,28 @@ from culvert.kube.client import KubeClient
 from culvert.model.codes import MAP_FULL, MISSING_FOLDER
 from culvert.model.desired import Desired
 from culvert.model.finding import Finding
+from culvert.model.key import ObjectKey
 from culvert.model.redirect import RedirectConfig
 from culvert.model.settings import Settings
 from culvert.model.world import World
 from culvert.netlink.proxy_address import ensure_proxy_addresses
 from culvert.redirect.attach import attach, attach_sk_msg, detach_others, hooks
-from culvert.redirect.encode import CONFIG, PODS, MapContents, TableEncoder
+from culvert.redirect.encode import (
+    CONFIG,
+    DESTINATIONS,
+    PODS,
+    MapContents,
+    TableEncoder,
+    encode_destination_key,
+)
 from culvert.redirect.kernel import KernelMaps, MapFull
 from culvert.redirect.listening import read_proxy_listeners
 from culvert.redirect.loading import LoaderOptions, load_or_reuse
-from culvert.redirect.plan import Change, diff, phases
+from culvert.redirect.plan import Change, Put, diff, phases
 from culvert.redirect.report import LOAD_REPORT, Acceleration, LoadReport
+from culvert.reports.sender import ControllerAccess, ReportSender
+from culvert.reports.session import NodeState
+from culvert.reports.state import node_state
 from culvert.sources.cgroups import CgroupSource
 from culvert.sources.kubernetes.source import KubernetesSource
 from culvert.sources.manifests import ManifestSource
@@ -50,6 +62,7 @@ from culvert.status.document import (
     FindingLine,
     MapStatus,
     ProxyStatus,
+    ReportStatus,
     SourceStatus,
     TypeStatus,
     VerdictCount,
@@ -99,6 +112,8 @@ class AgentOptions:
     kubernetes: KubernetesAccess | None = None
     http_address: tuple[str, int] | None = None
     """Where health and metrics are served besides ``status_socket``; the port is in host order."""
+    controller: ControllerAccess | None = None
+    """Where to report; only for a world from the Kubernetes API."""
 
 
 def pod_levels(cgroup_root: Path, pods_cgroup: Path) -> tuple[int, int]:
@@ -180,6 +195,10 @@ class Agent:
         self._proxy_was_there = False
         self._desired_findings: tuple[Finding, ...] = ()
         self._map_findings: list[Finding] = []
+        self._applied_desired: Desired | None = None
+        # Destinations, as keys of their map, that it did not show when it was read back.
+        self._missing: frozenset[bytes] = frozenset()
+        self._sender: ReportSender | None = None
 
     async def run(self) -> None:
         """Load, then serve until cancelled.
@@ -241,7 +260,18 @@ class Agent:
             return
         async with KubeClient.load(access.kubeconfig) as api:
             self._source = KubernetesSource(api, node=self._options.node)
-            await self._take_worlds(self._source.watch(), settings)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._take_worlds(self._source.watch(), settings))
+                if self._options.controller is not None:
+                    self._sender = ReportSender(
+                        api,
+                        self._options.controller,
+                        self._options.node,
+                        state=self._node_state,
+                        address=self._controller_address,
+                        unix_seconds=time.time,
+                    )
+                    tasks.create_task(self._sender.run())
 
     async def _take_worlds(self, worlds: AsyncIterator[World], settings: Settings) -> None:
         async for world in worlds:
@@ -314,6 +344,9 @@ class Agent:
             full = await self._write(diff(self._have, want))
             self._have = await self._in_kernel_thread(self._maps.read)
         self._map_findings = full_map_findings(full)
+        written = (*plan.before_proxy, *plan.after_proxy)
+        self._missing = await self._in_kernel_thread(partial(self._read_back, written, want))
+        self._applied_desired = desired
         if not self._attached:
             await self._in_kernel_thread(partial(self._attach, config, capture=True))
             self._attached = True
@@ -321,6 +354,55 @@ class Agent:
     async def _write(self, changes: list[Change]) -> list[MapFull]:
         assert self._maps is not None
         return await self._in_kernel_thread(partial(self._maps.apply, changes))
+
+    def _read_back(self, written: Iterable[Change], want: MapContents) -> frozenset[bytes]:
+        """Which wanted destinations the map does not show, of those that were written just now."""
+        assert self._maps is not None
+        wanted = want[DESTINATIONS]
+        keys = {change.key for change in written if change.map_name == DESTINATIONS}
+        puts = [
+            Put(DESTINATIONS, key, wanted[key]) for key in keys | self._missing if key in wanted
+        ]
+        missing = frozenset(change.key for change in self._maps.unconfirmed(puts))
+        if missing:
+            _log.warning("destinations are not in the map; the next change tries again")
+            self._have = self._maps.read()
+        return missing
+
+    def _node_state(self) -> NodeState | None:
+        """What there is to report; nothing before the first world is applied."""
+        desired = self._applied_desired
+        if desired is None or not self._attached:
+            return None
+        missing = (
+            [
+                key
+                for key in desired.redirect.destinations
+                if encode_destination_key(key) in self._missing
+            ]
+            if self._missing
+            else ()
+        )
+        return node_state(
+            desired.outcomes,
+            desired.resources,
+            [proxy.session for proxy in self._xds.statistics()],
+            missing,
+            self._findings(),
+        )
+
+    def _controller_address(self) -> tuple[str, int] | None:
+        """Cluster IP and port, in host order, of the controller's Service."""
+        access = self._options.controller
+        if access is None or self._world is None:
+            return None
+        service = self._world.services.get(ObjectKey(access.namespace, access.service))
+        if service is None or not service.cluster_addresses or not service.ports:
+            return None
+        return str(service.cluster_addresses[0]), service.ports[0].port_host
+
+    def _findings(self) -> list[Finding]:
+        return sorted({*self._desired_findings, *self._map_findings, *self._xds.findings()})
 
     async def _let_proxy_settle(self, generation: int) -> None:
         """Wait for the proxy, within limits: one that is down is the kernel's business.
@@ -395,7 +477,6 @@ class Agent:
         assert report is not None
         assert maps is not None
         proxies = self._xds.statistics()
-        findings = sorted({*self._desired_findings, *self._map_findings, *self._xds.findings()})
         return AgentStatus(
             node=self._options.node,
             version=__version__,
@@ -428,9 +509,16 @@ class Agent:
                 FindingLine(
                     one.code, one.severity.value, one.subject, one.field, one.message, one.remedy
                 )
-                for one in findings
+                for one in self._findings()
             ],
+            reports=self._report_status(),
         )
+
+    def _report_status(self) -> ReportStatus | None:
+        if self._sender is None:
+            return None
+        sent = self._sender.status
+        return ReportStatus(acknowledged_seconds=sent.acknowledged_seconds, error=sent.error)
 
     def _source_status(self) -> SourceStatus:
         if self._source is None:

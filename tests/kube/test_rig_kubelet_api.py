@@ -201,7 +201,7 @@ async def test_logs_of_each_run_are_apart_and_followed_to_its_end(town: Town) ->
 
 
 async def test_kubelet_answers_to_its_api_server_alone(town: Town) -> None:
-    (node,) = await town.get("nodes")
+    node = next(node for node in await town.get("nodes") if node["metadata"]["name"] == "node-a")
     port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
     plane = town.cluster.plane
     url = f"https://localhost:{port}/containerLogs/{town.namespace}/talker/main"

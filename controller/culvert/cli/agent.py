@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +13,12 @@ from culvert.app import Agent, AgentOptions, KubernetesAccess
 from culvert.cli.exit_status import EXIT_MACHINE
 from culvert.cli.http_address import HttpAddress, parse_http_address
 from culvert.cli.json_log import log_as_json
+from culvert.cli.until_signalled import until_signalled
 from culvert.kube.errors import AccessError
 from culvert.model.settings import Settings
 from culvert.redirect.attach import AttachError
 from culvert.redirect.loading import LoaderError
+from culvert.reports.sender import ControllerAccess
 from culvert.sources.cgroups import find_pods_cgroup
 from culvert.xds.socket_path import SocketPathError
 
@@ -68,6 +69,16 @@ def agent(
             help="Serve health and metrics here too; they are always on the Unix socket.",
         ),
     ] = None,
+    controller: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMESPACE/SERVICE",
+            help="Service of the controller to report to.",
+        ),
+    ] = None,
+    controller_token: Annotated[
+        Path, typer.Option(help="File with the token to show to the controller.")
+    ] = Path("/var/run/secrets/culvert.dev/controller/token"),
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the node's agent until it is told to stop; the data path stays when it ends."""
@@ -101,13 +112,16 @@ def agent(
         ),
         without=frozenset(without or ()),
         http_address=http_address,
+        controller=_controller_access(controller, controller_token),
     )
+    if manifests and controller:
+        raise typer.BadParameter("--controller is for a mesh from the API, not from --manifests")
     if manifests and kubeconfig:
         raise typer.BadParameter("--kubeconfig is for the API, --manifests for folders: give one")
     structlog.contextvars.bind_contextvars(node=node)
     failed = False
     try:
-        asyncio.run(_until_signalled(Agent(options)))
+        asyncio.run(until_signalled(Agent(options).run()))
     except* (LoaderError, AttachError, SocketPathError, AccessError, OSError) as group:
         failed = True
         for error in group.exceptions:
@@ -116,13 +130,10 @@ def agent(
         raise typer.Exit(EXIT_MACHINE)
 
 
-async def _until_signalled(running: Agent) -> None:
-    """Run the agent; SIGTERM and SIGINT end it in order, with status 0."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(running.run())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        return
+def _controller_access(service: str | None, token: Path) -> ControllerAccess | None:
+    if service is None:
+        return None
+    namespace, slash, name = service.partition("/")
+    if not (namespace and slash and name):
+        raise typer.BadParameter(f"--controller: '{service}' is not NAMESPACE/SERVICE")
+    return ControllerAccess(namespace, name, token)

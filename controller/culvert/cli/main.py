@@ -1,6 +1,7 @@
 """Entry point of the ``culvert`` command; each subcommand has a file of its own.
 
-Exit status: 0 done, 1 the thing asked for is not so, 2 wrong usage, 3 the machine cannot do it.
+Exit status: 0 done, 1 the thing asked for is not so, 2 wrong usage, 3 the machine cannot do it,
+4 leadership lost.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from culvert import __version__
 from culvert.cli.agent import agent
 from culvert.cli.analyze import analyze
 from culvert.cli.bootstrap import bootstrap
+from culvert.cli.controller import controller
 from culvert.cli.demo import demo
 from culvert.cli.load import load
 from culvert.cli.status import status
@@ -26,6 +28,7 @@ application.command()(demo)
 application.command()(status)
 application.command()(analyze)
 application.command()(agent)
+application.command()(controller)
 application.command()(load)
 application.command()(bootstrap)
 application.command()(uninstall)

@@ -15,7 +15,7 @@ from culvert.control.object_states import ObjectStates
 from culvert.control.reported_findings import ReportedFindings
 from culvert.model.conditions import NodeTally
 from culvert.model.report import (
-    HEARTBEAT_SECONDS,
+    MAX_HEARTBEAT_SECONDS,
     SILENT_SECONDS,
     NodeReport,
     ObjectId,
@@ -27,7 +27,7 @@ from culvert.model.report import (
 MAX_OBJECTS = 20_000
 """At 5,000 nodes 100 MB. Further objects are ignored: nobody is told that they are programmed."""
 
-SETTLING_SECONDS = 1.5 * HEARTBEAT_SECONDS
+SETTLING_SECONDS = 1.5 * MAX_HEARTBEAT_SECONDS
 """After this long every agent that runs has reported to a new leader."""
 
 _SILENT_AT_ONCE = 200

@@ -13,14 +13,19 @@ understand each other.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
+
+from culvert.model.finding import Finding
 
 REPORTS_PATH = "/v1/reports"
 
 TOKEN_AUDIENCE = "culvert-controller"
 """The audience of the tokens that agents show; another's token is refused."""
+
+CERTIFICATE_KEY = "ca.crt"
+"""Where ``trust_config_map`` has the leader's certificate, PEM."""
 
 MAX_REPORT_BYTES = 16 << 20
 """Of one report. An object takes about 200 bytes, a finding about 400."""
@@ -28,8 +33,8 @@ MAX_REPORT_BYTES = 16 << 20
 MAX_FINDINGS_PER_NODE = 1000
 """More are not reported: a cluster with so many has one cause, which is among the first."""
 
-HEARTBEAT_SECONDS = 60.0
-"""A node with nothing to say says so this often."""
+MAX_HEARTBEAT_SECONDS = 60.0
+"""A node with nothing to say says so at least this often; the controller may ask for more."""
 
 SILENT_SECONDS = 200.0
 """A node that has said nothing for so long, three heartbeats missed, counts as unknown."""
@@ -83,6 +88,18 @@ class ReportedFinding(msgspec.Struct, frozen=True, order=True, omit_defaults=Tru
     remedy: str
     severity: str = "error"
 
+    @classmethod
+    def of(cls, finding: Finding) -> Self:
+        """A finding, as it is reported."""
+        return cls(
+            finding.code,
+            finding.subject,
+            finding.field,
+            finding.message,
+            finding.remedy,
+            finding.severity.value,
+        )
+
 
 class NodeReport(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One report. A full one has base 0 and neither ``removed`` nor ``resolved``."""
@@ -103,21 +120,33 @@ class NodeReport(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of an answer 200: the report was taken.
+    """The body of an answer 200: the report was taken, and how often to report from now on.
 
     ``spread_seconds`` is over how long the nodes are asked to spread what they report of one event,
-    which all of them see at the same moment.
+    which all of them see at the same moment; ``heartbeat_seconds`` how long at most a node with
+    nothing to say keeps silent.
     """
 
     spread_seconds: float
+    heartbeat_seconds: float
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     """The body of every other answer: what is wrong and what would be right.
 
     ``reason`` is for programs: ``Unauthenticated`` (401), ``Forbidden`` (403), ``SendFull`` (409),
-    ``TooLarge`` (413), ``Unreadable`` (400), ``NotLeader`` and ``Unavailable`` (503).
+    ``TooLarge`` (413), ``Unreadable`` (400) and ``Unavailable`` (503).
     """
 
     reason: str
     message: str
+
+
+def server_name(namespace: str, service: str) -> str:
+    """The name in the certificate of the controller's Service."""
+    return f"{service}.{namespace}.svc"
+
+
+def trust_config_map(service: str) -> str:
+    """Name of the ConfigMap that holds the certificate of the controller that leads."""
+    return f"{service}-ca"

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from culvert.kube.timestamps import now_rfc3339
 from culvert.rig import cgroup as cgroups
 from culvert.rig import probe as probes
 from culvert.rig.environment import expand
@@ -18,7 +19,6 @@ from culvert.rig.pod_status import ContainerPhase, ContainerStatus
 from culvert.rig.podspec import Container, Exec, Probe, Sleep
 from culvert.rig.process import Output, exited
 from culvert.rig.surroundings import NotStartableError, Surroundings
-from culvert.rig.timestamps import now_rfc3339
 
 _NOT_FOUND_STATUS = 127
 

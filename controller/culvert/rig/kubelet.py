@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from culvert.kube.timestamps import now_rfc3339
 from culvert.model.finding import Finding
 from culvert.rig.codes import POD_NOT_STARTED
 from culvert.rig.container import Backoff, ContainerRunner, ContainerSetting
@@ -23,7 +24,6 @@ from culvert.rig.pod_status import PodStatus
 from culvert.rig.podspec import Container, PodTemplate
 from culvert.rig.rollout import PodKey, PodWant
 from culvert.rig.surroundings import Surroundings
-from culvert.rig.timestamps import now_rfc3339
 
 
 @dataclass(frozen=True, slots=True)

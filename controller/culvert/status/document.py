@@ -71,6 +71,17 @@ class SourceStatus(msgspec.Struct, frozen=True):
     errors: dict[str, str] = {}
 
 
+class ReportStatus(msgspec.Struct, frozen=True):
+    """What becomes of the reports to the controller.
+
+    ``acknowledged_seconds`` is the UNIX time of the last that was taken; ``error`` says why the
+    newest was not, empty where it was.
+    """
+
+    acknowledged_seconds: float | None = None
+    error: str = ""
+
+
 class AgentStatus(msgspec.Struct, frozen=True):
     """Everything one agent knows of itself.
 
@@ -98,3 +109,4 @@ class AgentStatus(msgspec.Struct, frozen=True):
     verdicts: dict[str, VerdictCount]
     source: SourceStatus
     findings: list[FindingLine]
+    reports: ReportStatus | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,15 +32,23 @@ def make_application(
 def make_probe_application(
     status: Callable[[], AgentStatus], registry: CollectorRegistry
 ) -> web.Application:
-    """``/healthz`` the process answers, ``/readyz`` it has applied the world, ``/metrics``."""
-
-    async def healthz(_request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+    """What ``make_metrics_application`` serves, and ``/readyz``: the world is applied."""
 
     async def readyz(_request: web.Request) -> web.Response:
         now = status()
         text = "ok\n" if now.ready else f"applied {now.applied_generation} of {now.generation}\n"
         return web.Response(text=text, status=200 if now.ready else 503)
+
+    application = make_metrics_application(registry)
+    application.add_routes([web.get("/readyz", readyz)])
+    return application
+
+
+def make_metrics_application(registry: CollectorRegistry) -> web.Application:
+    """``/healthz`` the process answers, ``/metrics``."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
 
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(
@@ -47,17 +56,16 @@ def make_probe_application(
         )
 
     application = web.Application()
-    application.add_routes(
-        [
-            web.get("/healthz", healthz),
-            web.get("/readyz", readyz),
-            web.get("/metrics", metrics),
-        ]
-    )
+    application.add_routes([web.get("/healthz", healthz), web.get("/metrics", metrics)])
     return application
 
 
-async def serve(application: web.Application, where: Path | tuple[str, int]) -> None:
+async def serve(
+    application: web.Application,
+    where: Path | tuple[str, int],
+    *,
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Serve until cancelled, on a Unix socket, readable by its owner only, or an address and port.
 
     Raises:
@@ -67,7 +75,7 @@ async def serve(application: web.Application, where: Path | tuple[str, int]) -> 
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, listener, ssl_context=tls).start()
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from culvert.kube.client import KubeClient
+from culvert.kube.timestamps import now_rfc3339
 from culvert.model.key import ObjectKey
 from culvert.rig.container import ContainerRunner
 from culvert.rig.kube.containers import Containers
@@ -26,7 +27,6 @@ from culvert.rig.kubelet import Kubelet, KubeletSettings
 from culvert.rig.pod_status import PodStatus
 from culvert.rig.rig import Rig
 from culvert.rig.surroundings import NotStartableError
-from culvert.rig.timestamps import now_rfc3339
 
 
 class KubeNodes:

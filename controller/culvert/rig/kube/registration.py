@@ -11,9 +11,9 @@ import structlog
 
 from culvert.kube.client import KubeClient
 from culvert.kube.errors import ApiError, ApiUnreachable
+from culvert.kube.timestamps import now_rfc3339, now_rfc3339_micro
 from culvert.rig.kube.node_object import lease, node_object, node_status
 from culvert.rig.node import Node
-from culvert.rig.timestamps import now_rfc3339, now_rfc3339_micro
 
 _log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""Which kinds an agent watches."""
+"""Which kinds agents and controllers watch."""
 
 from __future__ import annotations
 
@@ -89,6 +89,12 @@ def policy_kinds() -> tuple[Kind, ...]:
             optional=True,
         ),
     )
+
+
+def judging_kinds() -> tuple[Kind, ...]:
+    """What decides about the objects of ``culvert.dev``, whatever node they are for."""
+    without = "EndpointSlice"
+    return (*(kind for kind in cluster_kinds() if kind.name != without), *policy_kinds())
 
 
 def pod_kinds(node: str) -> tuple[Kind, ...]:

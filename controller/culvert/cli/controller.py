@@ -1,0 +1,87 @@
+"""``culvert controller``: one replica of the controller, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from culvert.cli.exit_status import EXIT_LEADERSHIP_LOST, EXIT_MACHINE
+from culvert.cli.http_address import HttpAddress, parse_http_address
+from culvert.cli.json_log import log_as_json
+from culvert.cli.until_signalled import until_signalled
+from culvert.control.election import LeadershipLostError
+from culvert.controller_app import Controller, ControllerOptions
+from culvert.kube.errors import AccessError
+
+# Callers are authenticated, and only the leader listens.
+_REPORTS_ADDRESS = HttpAddress("0.0.0.0", 15443)
+_HTTP_ADDRESS = HttpAddress("127.0.0.1", 15024)
+
+
+def controller(
+    *,
+    namespace: Annotated[str, typer.Option(help="Namespace of the controller.")],
+    service: Annotated[
+        str, typer.Option(help="Its Service; the Lease has the same name.")
+    ] = "culvert-controller",
+    agent_service_account: Annotated[
+        str, typer.Option(help="Service account of the agents, the only one that may report.")
+    ] = "culvert-agent",
+    reports_address: Annotated[
+        HttpAddress,
+        typer.Option(
+            parser=parse_http_address, metavar="ADDRESS:PORT", help="Where agents report, by TLS."
+        ),
+    ] = _REPORTS_ADDRESS,
+    http_address: Annotated[
+        HttpAddress,
+        typer.Option(
+            parser=parse_http_address, metavar="ADDRESS:PORT", help="Serve health and metrics here."
+        ),
+    ] = _HTTP_ADDRESS,
+    identity: Annotated[
+        str, typer.Option(envvar="POD_NAME", help="Name of this replica; default: the host's.")
+    ] = "",
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="For the API; by default $KUBECONFIG, else the pod's service account."),
+    ] = None,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Write what became of objects on all nodes into their status, and findings as Events."""
+    log_as_json(log_level)
+    log = structlog.get_logger(__name__)
+    # A container that starts again in the same pod is another candidate.
+    candidate = f"{identity or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+    options = ControllerOptions(
+        namespace=namespace,
+        service=service,
+        identity=candidate,
+        agent_service_account=agent_service_account,
+        reports_address=reports_address,
+        http_address=http_address,
+        kubeconfig=kubeconfig,
+    )
+    status = 0
+    try:
+        asyncio.run(until_signalled(Controller(options).run()))
+    except* LeadershipLostError as group:
+        status = EXIT_LEADERSHIP_LOST
+        log.error("ends, for another may lead", reason=str(_innermost(group)))
+    except* (AccessError, OSError) as group:
+        status = EXIT_MACHINE
+        log.error("the controller cannot run here", reason=str(_innermost(group)))
+    if status:
+        raise typer.Exit(status)
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

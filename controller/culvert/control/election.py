@@ -1,0 +1,147 @@
+"""Leads when elected, for as long as the Lease can be kept.
+
+``kubernetes.aio.leaderelection`` is not used: it measures by the wall clock, leads on while a
+renewal hangs, and leaves the lease held when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import msgspec
+import structlog
+
+from culvert.control.lease import (
+    GIVE_UP_SECONDS,
+    RETRY_SECONDS,
+    Action,
+    Lease,
+    Observation,
+    claimed,
+    decide,
+    lease_body,
+    observe,
+    released,
+)
+from culvert.kube.client import KubeClient
+from culvert.kube.envelope import Metadata
+from culvert.kube.errors import AccessError, ApiError, ApiUnreachable
+from culvert.kube.timestamps import now_rfc3339_micro
+
+_log = structlog.get_logger(__name__)
+
+
+class LeadershipLostError(Exception):
+    """The lease could not be kept; another may lead."""
+
+
+class _LeaseObject(msgspec.Struct):
+    metadata: Metadata
+    spec: Lease = Lease()
+
+
+_DECODER = msgspec.json.Decoder(_LeaseObject)
+_FAILURES = (ApiError, ApiUnreachable, AccessError, TimeoutError, msgspec.MsgspecError)
+
+
+class Election:
+    """One candidate. ``identity`` differs from that of every other, and of its own predecessor."""
+
+    def __init__(self, api: KubeClient, *, namespace: str, name: str, identity: str) -> None:
+        self._api = api
+        self._namespace, self._name, self._identity = namespace, name, identity
+        self._collection = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._seen: Observation | None = None
+        self._resource_version = ""
+        self._renewed_seconds = 0.0
+        self.leads = False
+        """Whether this one leads now."""
+
+    async def lead(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Wait until elected, then do the work; released when that ends, or is cancelled.
+
+        Raises:
+            LeadershipLostError: the lease could not be renewed; the work has been cancelled.
+        """
+        while not await self._try():  # noqa: ASYNC110
+            await asyncio.sleep(RETRY_SECONDS)
+        _log.info("leading", lease=f"{self._namespace}/{self._name}", identity=self._identity)
+        self.leads = True
+        working = asyncio.ensure_future(work())
+        renewing = asyncio.create_task(self._keep())
+        try:
+            await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.leads = False
+            # Nothing is written in the leader's name any more when the lease is given away.
+            for task in (working, renewing):
+                task.cancel()
+            await asyncio.gather(working, renewing, return_exceptions=True)
+            await self._release()
+        for task in (working, renewing):
+            if not task.cancelled():
+                task.result()
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            left_seconds = self._renewed_seconds + GIVE_UP_SECONDS - time.monotonic()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, left_seconds)):
+                    if not await self._try() and self._is_anothers():
+                        raise LeadershipLostError("another has taken the lease")
+            if time.monotonic() - self._renewed_seconds >= GIVE_UP_SECONDS:
+                raise LeadershipLostError(f"the lease was not renewed for {GIVE_UP_SECONDS:.0f} s")
+
+    def _is_anothers(self) -> bool:
+        holder = self._seen.lease.holder_identity if self._seen is not None else None
+        return bool(holder) and holder != self._identity
+
+    async def _try(self) -> bool:
+        """Acquire or renew if that may be done; whether this one holds the lease now."""
+        started_seconds = time.monotonic()
+        try:
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                lease = await self._read()
+                self._seen = observe(self._seen, lease, time.monotonic())
+                if decide(self._seen, self._identity, time.monotonic()) is Action.WAIT:
+                    return False
+                await self._write(claimed(lease, self._identity, now_rfc3339_micro()))
+        except _FAILURES as error:
+            # Another was faster (409), or the API is away: both are found out at the next look.
+            _log.debug("lease not written", error=str(error))
+            return False
+        self._renewed_seconds = started_seconds
+        return True
+
+    async def _release(self) -> None:
+        seen = self._seen
+        if seen is None or seen.lease.holder_identity != self._identity:
+            return
+        with suppress(*_FAILURES):
+            async with asyncio.timeout(RETRY_SECONDS):
+                await self._write(released(seen.lease, now_rfc3339_micro()))
+
+    async def _read(self) -> Lease:
+        try:
+            body = await self._api.get(f"{self._collection}/{self._name}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self._resource_version = ""
+            return Lease()
+        read = _DECODER.decode(body)
+        self._resource_version = read.metadata.resource_version
+        return read.spec
+
+    async def _write(self, lease: Lease) -> None:
+        body = lease_body(self._namespace, self._name, self._resource_version, lease)
+        if self._resource_version:
+            answer = await self._api.replace(f"{self._collection}/{self._name}", body)
+        else:
+            answer = await self._api.create(self._collection, body)
+        self._resource_version = _DECODER.decode(answer).metadata.resource_version
+        self._seen = Observation(lease, time.monotonic())

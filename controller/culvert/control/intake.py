@@ -1,0 +1,79 @@
+"""Takes the reports of agents: ``POST /v1/reports`` with a token of the agent's pod."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+from aiohttp import web
+
+from culvert.control.aggregate import Aggregate
+from culvert.control.cadence import heartbeat_seconds, spread_seconds
+from culvert.control.caller import CallerRefused
+from culvert.model.report import (
+    MAX_REPORT_BYTES,
+    REPORTS_PATH,
+    Acknowledgement,
+    NodeReport,
+    Refusal,
+)
+
+_REPORT = msgspec.json.Decoder(NodeReport)
+_SCHEME = "Bearer "
+
+
+class Authenticator(Protocol):
+    """What tells who calls."""
+
+    async def node_of(self, token: str) -> str:
+        """Return the node that a token stands for. Raises ``CallerRefused``."""
+
+
+def make_intake(
+    aggregate: Aggregate,
+    authenticator: Authenticator,
+    *,
+    answered: Callable[[str], None] = lambda _: None,
+    monotonic_seconds: Callable[[], float] = time.monotonic,
+) -> web.Application:
+    """Return the application; ``answered`` is told ``Taken`` or a refusal's reason each time."""
+
+    def refuse(status: int, reason: str, message: str) -> web.Response:
+        answered(reason)
+        body = msgspec.json.encode(Refusal(reason=reason, message=message))
+        return web.Response(status=status, body=body, content_type="application/json")
+
+    async def take(request: web.Request) -> web.Response:
+        header = request.headers.get("Authorization", "")
+        if not header.startswith(_SCHEME):
+            return refuse(401, "Unauthenticated", "the request shows no bearer token")
+        try:
+            node = await authenticator.node_of(header.removeprefix(_SCHEME).strip())
+            report = _REPORT.decode(await request.read())
+        except CallerRefused as refused:
+            return refuse(refused.status, refused.reason, str(refused))
+        except web.HTTPRequestEntityTooLarge:
+            limit = f"a report has at most {MAX_REPORT_BYTES} bytes"
+            return refuse(413, "TooLarge", limit)
+        except msgspec.MsgspecError as error:
+            return refuse(400, "Unreadable", f"this is not a report: {error}")
+        if report.node != node:
+            return refuse(
+                403, "Forbidden", f"the token is node {node}'s; it may not report for {report.node}"
+            )
+        if not aggregate.take(report, monotonic_seconds()):
+            return refuse(409, "SendFull", "this adds to what is not known here; report in full")
+        answered("Taken")
+        nodes = aggregate.node_count
+        acknowledgement = Acknowledgement(
+            spread_seconds=spread_seconds(nodes), heartbeat_seconds=heartbeat_seconds(nodes)
+        )
+        return web.Response(
+            body=msgspec.json.encode(acknowledgement), content_type="application/json"
+        )
+
+    application = web.Application(client_max_size=MAX_REPORT_BYTES)
+    application.router.add_post(REPORTS_PATH, take)
+    return application
