@@ -30,6 +30,12 @@ VALUES: dict[str, list[str]] = {
         "agent.nodeSelector.pool=mesh",
         "imagePullSecrets[0].name=registry",
     ],
+    "no controller": ["controller.enabled=false"],
+    "other controller": [
+        "controller.replicas=1",
+        "controller.networkPolicy.enabled=false",
+        "serviceAccounts.controller=mine",
+    ],
     "switches": [
         "agent.acceleration=false",
         "agent.failOpen=true",
@@ -82,7 +88,7 @@ def test_every_object_is_named_once_and_in_the_release(values: list[str]) -> Non
 @pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
 def test_containers_drop_every_capability_and_write_to_volumes_alone(values: list[str]) -> None:
     for one in rendered(*values):
-        if one["kind"] not in ("DaemonSet", "Job"):
+        if one["kind"] not in ("DaemonSet", "Deployment", "Job"):
             continue
         spec = one["spec"]["template"]["spec"]
         for container in (*spec.get("initContainers", ()), *spec["containers"]):
@@ -94,7 +100,7 @@ def test_containers_drop_every_capability_and_write_to_volumes_alone(values: lis
 
 def test_selectors_find_the_pods_of_their_own_template() -> None:
     for one in rendered(*VALUES["named otherwise"]):
-        if one["kind"] == "DaemonSet":
+        if one["kind"] in ("DaemonSet", "Deployment"):
             wanted = one["spec"]["selector"]["matchLabels"]
             assert wanted.items() <= one["spec"]["template"]["metadata"]["labels"].items()
 
@@ -113,7 +119,7 @@ def test_proxies_are_rolled_out_anew_when_their_bootstrap_changes() -> None:
 
 
 def test_bootstrap_is_what_the_compiler_makes_but_for_the_name_of_the_node() -> None:
-    config_map = of_kind(rendered("proxy.maxConnections=7"), "ConfigMap")
+    config_map = of_kind(rendered("proxy.maxConnections=7"), "ConfigMap", "-proxy")
     made = json.loads(
         bootstrap_json(
             compile_bootstrap(
@@ -129,7 +135,7 @@ def test_bootstrap_is_what_the_compiler_makes_but_for_the_name_of_the_node() -> 
 
 
 def test_agent_may_read_what_it_watches_and_nothing_else() -> None:
-    role = of_kind(rendered(), "ClusterRole")
+    role = of_kind(rendered(), "ClusterRole", "-agent")
     verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
     resources = {resource for rule in role["rules"] for resource in rule["resources"]}
     assert verbs == {"get", "list", "watch"}
@@ -159,3 +165,23 @@ def test_definitions_are_kept_unless_the_operator_says_otherwise() -> None:
     kept, gone = rendered(chart=CRDS), rendered("keep=false", chart=CRDS)
     assert {one["metadata"]["annotations"].get(policy) for one in kept} == {"keep"}
     assert not any(policy in one["metadata"].get("annotations", {}) for one in gone)
+
+
+def test_controller_is_restricted_as_the_pod_security_standard_asks() -> None:
+    spec = of_kind(rendered(), "Deployment")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert "hostNetwork" not in spec
+    assert "volumes" not in spec
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_without_a_controller_agents_report_to_nobody_and_hold_no_token() -> None:
+    documents = rendered("controller.enabled=false")
+    assert not any("controller" in one["metadata"]["name"] for one in documents)
+    assert "controller" not in json.dumps(of_kind(documents, "DaemonSet", "-agent"))

@@ -41,14 +41,45 @@ AGENT_MAY = (
     (False, "list secrets"),
     (False, "get secrets"),
     (False, "list configmaps"),
+    (False, "create tokenreviews.authentication.k8s.io"),
     (False, "create pods"),
-    (False, "create pods/exec"),
+    (False, "create pods --subresource=exec"),
     (False, "update services"),
     (False, "patch nodes"),
-    (False, "patch trafficpolicies.culvert.dev/status"),
+    (False, "patch trafficpolicies.culvert.dev --subresource=status"),
     (False, "create events"),
-    (False, "create serviceaccounts/token"),
+    (False, "create serviceaccounts --subresource=token"),
 )
+
+
+CONTROLLER_MAY = (
+    (True, "watch services"),
+    (True, "list nodes"),
+    (True, "get pods"),
+    (True, "watch trafficpolicies.culvert.dev"),
+    (True, "patch trafficpolicies.culvert.dev --subresource=status"),
+    (True, "create events.events.k8s.io"),
+    (True, "create tokenreviews.authentication.k8s.io"),
+    (False, "list pods"),
+    (False, "get secrets"),
+    (False, "list configmaps"),
+    (False, "get configmaps"),
+    (False, "patch trafficpolicies.culvert.dev"),
+    (False, "update services"),
+    (False, "update leases.coordination.k8s.io"),
+    (False, "create pods"),
+    (False, "create serviceaccounts --subresource=token"),
+)
+
+POLICY = {
+    "apiVersion": "culvert.dev/v1alpha1",
+    "kind": "TrafficPolicy",
+    "metadata": {"name": "slow"},
+    "spec": {
+        "targetRefs": [{"kind": "Service", "name": "web"}],
+        "timeouts": {"request": "7s"},
+    },
+}
 
 
 async def may(plane: ControlPlane, account: str, request: str) -> bool:
@@ -80,16 +111,13 @@ async def installed(cluster: KubeCluster) -> AsyncIterator[list[str]]:
 
 
 async def rolled_out(plane: ControlPlane) -> None:
-    for part in ("agent", "proxy"):
-        await kubectl(
-            plane,
-            "--namespace",
-            SYSTEM,
-            "rollout",
-            "status",
-            f"daemonset/culvert-{part}",
-            "--timeout=120s",
-        )
+    rollout = ("--namespace", SYSTEM, "rollout", "status", "--timeout=120s")
+    for part in (
+        "daemonset/culvert-agent",
+        "daemonset/culvert-proxy",
+        "deployment/culvert-controller",
+    ):
+        await kubectl(plane, *rollout, part)
 
 
 def agent_status(cluster: KubeCluster, node: str) -> AgentStatus:
@@ -106,6 +134,21 @@ def processes(cluster: KubeCluster, part: str) -> dict[str, int]:
                 pids = (pod.cgroup / container / "cgroup.procs").read_text().split()
                 found[name] = int(pids[0])
     return found
+
+
+def programmed(plane: ControlPlane, namespace: str) -> str:
+    """Status and message of the policy's condition."""
+    where = '{.status.conditions[?(@.type=="Programmed")]'
+    output = f"--output=jsonpath={where}.status}} {where}.message}}"
+    return plane.kubectl(
+        "--namespace", namespace, "get", "trafficpolicy/slow", output
+    ).stdout.strip()
+
+
+def warnings_about(plane: ControlPlane, namespace: str, name: str) -> str:
+    selector = f"--field-selector=involvedObject.name={name},type=Warning"
+    output = "--output=jsonpath={.items[*].message}"
+    return plane.kubectl("--namespace", namespace, "get", "events", selector, output).stdout
 
 
 def effective_capabilities(pid: int) -> int:
@@ -146,6 +189,24 @@ async def test_chart_installs_upgrades_and_uninstalls_a_mesh_that_carries_traffi
                 for allowed, request in AGENT_MAY:
                     assert await may(control_plane, "culvert-agent", request) is allowed, request
 
+                for allowed, request in CONTROLLER_MAY:
+                    assert await may(control_plane, "culvert-controller", request) is allowed, (
+                        request
+                    )
+
+                await town.apply(POLICY)
+                await eventually(
+                    lambda: programmed(control_plane, namespace) == "True 2/2 nodes",
+                    "agents to report the policy to the controller",
+                )
+                await town.kubectl(
+                    "annotate", "service", "web", "culvert.dev/load-balancing=nonsense"
+                )
+                await eventually(
+                    lambda: "nonsense" in warnings_about(control_plane, namespace, "web"),
+                    "an Event about the annotation",
+                )
+
                 agents, proxies = processes(cluster, "agent"), processes(cluster, "proxy")
                 for pid in agents.values():
                     assert effective_capabilities(pid) == 1 << CAP_NET_ADMIN | 1 << CAP_BPF
@@ -181,7 +242,8 @@ async def test_chart_installs_upgrades_and_uninstalls_a_mesh_that_carries_traffi
                 "--namespace",
                 SYSTEM,
                 "get",
-                "daemonsets,jobs,roles,rolebindings,serviceaccounts",
+                "daemonsets,deployments,services,jobs,roles,rolebindings,serviceaccounts,leases,"
+                "configmaps,poddisruptionbudgets,networkpolicies",
                 "--output=name",
             )
             assert "culvert" not in left

@@ -46,6 +46,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
+{{- define "culvert.controllerName" -}}
+{{- printf "%s-controller" (include "culvert.fullname" .) -}}
+{{- end -}}
+
+{{- define "culvert.controllerServiceAccount" -}}
+{{- default (include "culvert.controllerName" .) .Values.serviceAccounts.controller -}}
+{{- end -}}
+
 {{- define "culvert.agentServiceAccount" -}}
 {{- default (printf "%s-agent" (include "culvert.fullname" .)) .Values.serviceAccounts.agent -}}
 {{- end -}}
