@@ -27,6 +27,13 @@ CV_MAP("lpm_trie", struct cv_excluded_cidr_key, __u32, cv_excluded_cidrs, CV_EXC
        BPF_F_NO_PREALLOC);
 CV_MAP("hash", struct cv_address, struct cv_local, cv_local, CV_LOCAL_MAX, BPF_F_NO_PREALLOC);
 
+/*
+ * Connections that pods made while they were not in cv_pods, by cgroup id: the agent takes a pod's
+ * count as it enrols the pod. Also counts the cgroups above and below pods, whose level is not
+ * known here; nobody asks for these. Full: the longest unchanged is forgotten.
+ */
+CV_MAP("lru_hash", __u64, __u64, cv_early, CV_EARLY_MAX, 0);
+
 /* Network namespaces whose loopback connections may be accelerated; the key is the cookie. */
 CV_MAP("hash", __u64, __u32, cv_loopback, CV_PODS_MAX, BPF_F_NO_PREALLOC);
 

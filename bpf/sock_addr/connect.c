@@ -46,6 +46,26 @@ cv_destination_of(const struct cv_address *address, __be16 port_be)
 	return cv_destinations.lookup(&key);
 }
 
+/* Remembers a connection of a pod that is not in the mesh, but may be later. */
+static inline __attribute__((always_inline)) void cv_count_early(const struct cv_config *config)
+{
+	u64 cgroup_id, none = 0, *count;
+	u32 level, step;
+
+#pragma unroll
+	for (step = 0; step < 6; step++) {
+		level = config->pod_level_min + step;
+		if (level > config->pod_level_max)
+			break;
+		cgroup_id = bpf_get_current_ancestor_cgroup_id(level);
+		if (!cgroup_id)
+			break;
+		count = cv_early.lookup_or_try_init(&cgroup_id, &none);
+		if (count)
+			lock_xadd(count, 1);
+	}
+}
+
 /*
  * Asks the maps and decides. On CV_CONNECT_REDIRECTED the original destination is saved with the
  * socket, and *proxy and *proxy_port_be say where to go.
@@ -72,8 +92,11 @@ cv_connect(struct bpf_sock_addr *ctx, struct cv_address *asked, u16 family,
 	if (!config)
 		return cv_count(CV_CONNECT_PASS_NOT_ENROLLED, 0);
 	pod = cv_current_pod(config, &cgroup_id);
-	if (!pod)
+	if (!pod) {
+		if (!cv_address_is_loopback(asked))
+			cv_count_early(config);
 		return cv_count(CV_CONNECT_PASS_NOT_ENROLLED, 0);
+	}
 
 	facts.pod_flags = pod->flags;
 	facts.is_own_address = cv_address_equal(asked, &pod->address4) ||

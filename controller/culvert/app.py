@@ -37,6 +37,7 @@ from culvert.model.settings import Settings
 from culvert.model.world import World
 from culvert.netlink.proxy_address import ensure_proxy_addresses
 from culvert.redirect.attach import attach, attach_sk_msg, detach_others, hooks
+from culvert.redirect.early import EarlyConnections
 from culvert.redirect.encode import (
     CONFIG,
     DESTINATIONS,
@@ -198,6 +199,7 @@ class Agent:
         self._applied_desired: Desired | None = None
         # Destinations, as keys of their map, that it did not show when it was read back.
         self._missing: frozenset[bytes] = frozenset()
+        self._early = EarlyConnections()
         self._sender: ReportSender | None = None
 
     async def run(self) -> None:
@@ -346,6 +348,9 @@ class Agent:
         self._map_findings = full_map_findings(full)
         written = (*plan.before_proxy, *plan.after_proxy)
         self._missing = await self._in_kernel_thread(partial(self._read_back, written, want))
+        await self._in_kernel_thread(
+            partial(self._early.follow, plan.before_proxy, self._maps.take_early)
+        )
         self._applied_desired = desired
         if not self._attached:
             await self._in_kernel_thread(partial(self._attach, config, capture=True))
@@ -512,7 +517,17 @@ class Agent:
                 for one in self._findings()
             ],
             reports=self._report_status(),
+            early_connections=self._early_connections(),
+            early_connections_total=self._early.total,
         )
+
+    def _early_connections(self) -> dict[str, int]:
+        uids = {cgroup_id: uid for uid, cgroup_id in (self._cgroups or {}).items()}
+        counts = {uids.get(key, ""): count for key, count in self._early.by_cgroup().items()}
+        if not counts or self._world is None:
+            return {}
+        workloads = self._world.workloads.values()
+        return {str(one.key): counts[one.uid] for one in workloads if one.uid in counts}
 
     def _report_status(self) -> ReportStatus | None:
         if self._sender is None:

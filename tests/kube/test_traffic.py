@@ -233,6 +233,15 @@ async def test_label_of_the_namespace_takes_running_pods_in_and_out(
         before = redirected(cluster)
         assert await fetch(client, url) is not None
         assert (redirected(cluster) > before) is captured
+    name = f"{town.namespace}/client"
+    assert node.status().early_connections == {}, "it is not captured now"
+    await town.kubectl(
+        "label", "--overwrite", "namespace", town.namespace, "culvert.dev/mesh=enabled"
+    )
+    await eventually(
+        lambda: node.status().early_connections.get(name) == 1,
+        "the connection from before the capture to be counted",
+    )
 
 
 async def test_dual_stack_service_is_served_on_both_addresses(

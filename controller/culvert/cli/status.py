@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from culvert.embedded.unix_http import fetch
-from culvert.status.document import AgentStatus, SourceStatus
+from culvert.status.document import AgentStatus, ReportStatus, SourceStatus
 
 RUN_DIRECTORY = Path("/run/culvert")
 _POLL_SECONDS = 0.5
@@ -90,6 +90,10 @@ def panel(document: AgentStatus) -> Panel:
     facts.add_row("proxy", f"{document.proxy_listeners} sockets listening, {synced} synced")
     facts.add_row("programs", f"sources {document.source_sha256[:12]}, kernel {document.kernel}")
     facts.add_row("source", _source(document.source))
+    if document.reports is not None:
+        facts.add_row("reports", _reports(document.reports))
+    for pod, count in sorted(document.early_connections.items()):
+        facts.add_row("", f"[yellow]![/] pod {pod}: {count:,} connections began before its capture")
     maps = Table("Map", "Entries", "Most", box=None)
     for one in document.maps:
         maps.add_row(one.name, f"{one.entries:,}", f"{one.max_entries:,}")
@@ -117,6 +121,14 @@ def _source(source: SourceStatus) -> str:
     since = datetime.fromtimestamp(min(source.stale_since_seconds.values()), UTC)
     kinds = ", ".join(sorted(source.stale_since_seconds))
     return f"{source.kind}, [yellow]not followed since {since:%Y-%m-%d %H:%M:%S} UTC[/]: {kinds}"
+
+
+def _reports(reports: ReportStatus) -> str:
+    if reports.acknowledged_seconds is None:
+        return f"[yellow]none taken yet[/] {reports.error}".rstrip()
+    at = datetime.fromtimestamp(reports.acknowledged_seconds, UTC)
+    problem = f", [yellow]{reports.error}[/]" if reports.error else ""
+    return f"taken at {at:%Y-%m-%d %H:%M:%S} UTC{problem}"
 
 
 def _acceleration(document: AgentStatus) -> str:

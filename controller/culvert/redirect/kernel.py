@@ -18,6 +18,7 @@ from culvert.redirect.syscall import Map
 _COUNTERS = "cv_counters"
 _LISTENERS = "cv_proxy_listeners"
 _LOOPBACK = "cv_loopback"
+_EARLY = "cv_early"
 _SLOT_ZERO = bytes(4)
 
 
@@ -74,7 +75,7 @@ class KernelMaps:
         """
         self.directory = directory
         self._maps: dict[str, Map] = {}
-        for name in (*RECONCILED_MAPS, _COUNTERS, _LISTENERS, _LOOPBACK):
+        for name in (*RECONCILED_MAPS, _COUNTERS, _LISTENERS, _LOOPBACK, _EARLY):
             self._maps[name] = Map(str(directory / name))
         self._cpus = possible_cpus(Path("/sys/devices/system/cpu/possible").read_text())
 
@@ -152,6 +153,15 @@ class KernelMaps:
                 sum(value.count for value in values), sum(value.bytes for value in values)
             )
         return result
+
+    def take_early(self, cgroup_id: int) -> int:
+        """Number of TCP connections that a pod made while it was not in the maps, to others than
+        itself; counting starts again at 0. Ask for a pod that has just been put into them.
+        """
+        key = cgroup_id.to_bytes(8, sys.byteorder)
+        raw = self._maps[_EARLY].lookup(key)
+        self._maps[_EARLY].delete(key)
+        return int.from_bytes(raw or b"", sys.byteorder)
 
     def max_entries(self, map_name: str) -> int:
         """Capacity of one of the maps."""

@@ -87,7 +87,9 @@ class AgentStatus(msgspec.Struct, frozen=True):
 
     ``ready`` means: the programs are attached, the maps hold what the newest world asks for, and
     every connected proxy has taken the matching configuration. ``generation`` counts worlds.
-    ``captured_cgroup_ids`` are the pods that the maps hold.
+    ``captured_cgroup_ids`` are the pods that the maps hold. ``early_connections`` tells how many
+    connections a pod made past the mesh before it was captured, under ``namespace/name``, for
+    those that made any; the total is over all pods since the agent started.
     """
 
     node: str
@@ -110,3 +112,5 @@ class AgentStatus(msgspec.Struct, frozen=True):
     source: SourceStatus
     findings: list[FindingLine]
     reports: ReportStatus | None = None
+    early_connections: dict[str, int] = {}
+    early_connections_total: int = 0

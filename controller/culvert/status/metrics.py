@@ -38,6 +38,12 @@ class StatusCollector(Collector):
                 payload.add_metric([name], counted.bytes)
         yield verdicts
         yield payload
+        early = CounterMetricFamily(
+            "culvert_early_connections",
+            "Connections that pods made past the mesh before they were captured.",
+        )
+        early.add_metric([], now.early_connections_total)
+        yield early
         entries = GaugeMetricFamily("culvert_map_entries", "Entries.", labels=["map"])
         capacity = GaugeMetricFamily("culvert_map_capacity", "Most entries.", labels=["map"])
         for one in now.maps:
