@@ -27,6 +27,9 @@ from tests.bench.proof import WrongWayError, prove_ways
 from tests.bench.propagation import QUICK, Amounts, measure_propagation
 from tests.bench.propagation_error import PropagationError
 from tests.bench.propagation_figures import Propagation, WorldFigures
+from tests.bench.reports import NODES, QUICK_NODES, measure_reports
+from tests.bench.reports_error import NotTakenError
+from tests.bench.reports_figures import Reports
 from tests.bench.results import Results, Row, describe_machine, measured_row
 from tests.bench.rounds import measure
 from tests.bench.samples import spread
@@ -41,13 +44,15 @@ _FAILURES = (
     NotReadyError,
     OSError,
     PropagationError,
+    NotTakenError,
     ControlPlaneError,
     MissingProgramError,
     ApiError,
     ApiUnreachable,
 )
 _ROOT = Path(__file__).resolve().parents[2]
-_PARTS = ("rows", "idle", "control-plane", "propagation")
+_PARTS = ("rows", "idle", "control-plane", "propagation", "reports")
+_KEPT_APART = {"propagation", "reports"}
 
 
 def bench(
@@ -63,7 +68,7 @@ def bench(
 ) -> None:
     """Measure, show the tables, and write docs/benchmarks.md unless only a part was asked for.
 
-    The part propagation keeps its own results, and is written for itself.
+    The parts propagation and reports keep their own results, and are written for themselves.
     """
     console = Console()
     rounds, seconds = (2, 1) if quick else (rounds, seconds)
@@ -74,11 +79,17 @@ def bench(
     control_plane: ControlPlane | None = None
     command, machine = _command(sys.argv[1:]), describe_machine()
     propagation: Propagation | None = None
+    reports: Reports | None = None
     try:
         if "propagation" in parts:
             figures = _measure_propagation(console, quick=quick)
             # No load generator has a part in it.
             propagation = Propagation(dict(list(machine.items())[:-1]), command, figures)
+        if "reports" in parts:
+            nodes = QUICK_NODES if quick else NODES
+            # Nor has Envoy in this.
+            bare_machine = dict(list(machine.items())[:-2])
+            reports = measure_reports(nodes, bare_machine, command, console.print)
         if "control-plane" in parts:
             control_plane = measure_control_plane(console.print)
         if {"rows", "idle"} & set(parts):
@@ -116,12 +127,12 @@ def bench(
         idle=idle,
         control_plane=control_plane,
     )
-    others = set(parts) - {"propagation"}
-    whole = not only and set(variants) == set(VARIANTS) and others == set(_PARTS) - {"propagation"}
+    others = set(parts) - _KEPT_APART
+    whole = not only and set(variants) == set(VARIANTS) and others == set(_PARTS) - _KEPT_APART
     if quick or (others and not whole):
-        console.print(render(results, propagation), highlight=False, markup=False)
+        console.print(render(results, propagation, reports), highlight=False, markup=False)
         return
-    written = keep(docs, results if others else None, propagation)
+    written = keep(docs, results if others else None, propagation, reports)
     console.print(f"written to {written}")
 
 

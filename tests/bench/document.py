@@ -12,6 +12,8 @@ from tests.bench.idle_cases import IdleCase
 from tests.bench.markdown import markdown_table
 from tests.bench.propagation_document import render_propagation
 from tests.bench.propagation_figures import Propagation
+from tests.bench.reports_document import render_reports
+from tests.bench.reports_figures import Reports
 from tests.bench.results import Results, Row
 from tests.bench.samples import spread
 from tests.bench.scene import VARIANTS
@@ -20,10 +22,12 @@ _PROSE = Path(__file__).parent / "document.md"
 _MIB = 2**20
 
 
-def render(results: Results, propagation: Propagation | None = None) -> str:
+def render(
+    results: Results, propagation: Propagation | None = None, reports: Reports | None = None
+) -> str:
     """The whole document: the prose of ``document.md`` with the run's tables in their places.
 
-    The propagation part is a run of its own.
+    The parts propagation and reports are runs of their own.
     """
     tables = {
         "machine": markdown_table(("", ""), results.machine.items()),
@@ -40,6 +44,7 @@ def render(results: Results, propagation: Propagation | None = None) -> str:
         "idle": _idle(results.idle),
         "control_plane": _control_plane(results.control_plane),
         "propagation": render_propagation(propagation),
+        "reports": render_reports(reports),
     }
     text = _PROSE.read_text()
     for name, table in tables.items():

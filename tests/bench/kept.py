@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench import propagation_figures, results
+from tests.bench import propagation_figures, reports_figures, results
 from tests.bench.document import render
 from tests.bench.figure import draw
 from tests.bench.propagation_figures import Propagation
+from tests.bench.reports_figures import Reports
 from tests.bench.results import Results
 
 
-def keep(docs: Path, measured: Results | None, propagation: Propagation | None) -> Path:
+def keep(
+    docs: Path,
+    measured: Results | None,
+    propagation: Propagation | None,
+    reports: Reports | None = None,
+) -> Path:
     """Keep what was measured now, and write the document of it and of what is kept of the rest.
 
     Returns the document.
 
     Raises:
-        OSError: nothing was ever measured but the propagation.
+        OSError: nothing was ever measured but the propagation and the reports.
     """
     folder = docs / "benchmarks"
     folder.mkdir(exist_ok=True)
     rows_path, propagation_path = folder / "results.json", folder / "propagation.json"
+    reports_path = folder / "reports.json"
     if measured is not None:
         rows_path.write_bytes(results.to_json(measured))
         draw(measured, folder / "throughput.svg")
@@ -29,6 +36,11 @@ def keep(docs: Path, measured: Results | None, propagation: Propagation | None) 
         propagation_path.write_bytes(propagation_figures.to_json(propagation))
     elif propagation_path.exists():
         propagation = propagation_figures.from_json(propagation_path.read_bytes())
+    if reports is not None:
+        reports_path.write_bytes(reports_figures.to_json(reports))
+    elif reports_path.exists():
+        reports = reports_figures.from_json(reports_path.read_bytes())
     document = docs / "benchmarks.md"
-    document.write_text(render(results.from_json(rows_path.read_bytes()), propagation))
+    rows = results.from_json(rows_path.read_bytes())
+    document.write_text(render(rows, propagation, reports))
     return document

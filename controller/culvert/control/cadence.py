@@ -5,8 +5,11 @@ from __future__ import annotations
 from culvert.model.report import MAX_HEARTBEAT_SECONDS
 
 HEARTBEATS_PER_SECOND = 100
-REPORTS_PER_SECOND = 500
-"""About a fourth of what one process can take in; see ``make bench ARGS="--part reports"``."""
+REPORTS_PER_SECOND = 250
+"""About a fourth of what one process can take in; see ``make bench ARGS="--part reports"``.
+
+Each comes by a connection of its own, and most of its cost is the handshake.
+"""
 MIN_HEARTBEAT_SECONDS = 5.0
 
 

@@ -42,8 +42,7 @@ def make_intake(
 
     def refuse(status: int, reason: str, message: str) -> web.Response:
         answered(reason)
-        body = msgspec.json.encode(Refusal(reason=reason, message=message))
-        return web.Response(status=status, body=body, content_type="application/json")
+        return _response(status, Refusal(reason=reason, message=message))
 
     async def take(request: web.Request) -> web.Response:
         header = request.headers.get("Authorization", "")
@@ -70,10 +69,18 @@ def make_intake(
         acknowledgement = Acknowledgement(
             spread_seconds=spread_seconds(nodes), heartbeat_seconds=heartbeat_seconds(nodes)
         )
-        return web.Response(
-            body=msgspec.json.encode(acknowledgement), content_type="application/json"
-        )
+        return _response(200, acknowledgement)
 
     application = web.Application(client_max_size=MAX_REPORT_BYTES)
     application.router.add_post(REPORTS_PATH, take)
     return application
+
+
+def _response(status: int, body: Acknowledgement | Refusal) -> web.Response:
+    response = web.Response(
+        status=status, body=msgspec.json.encode(body), content_type="application/json"
+    )
+    # Open, a connection with TLS occupies 290 KiB (asyncio's read buffer alone is 256), and all
+    # nodes have news together: 5,000 of them kept 1.5 GiB. To connect anew costs a millisecond.
+    response.force_close()
+    return response
