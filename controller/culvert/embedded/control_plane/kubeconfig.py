@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 
 import yaml
 
-from culvert.embedded.control_plane.certificates import KeyPair
 
+def write_kubeconfig(path: Path, server: str, ca: Path, user: Path | str) -> None:
+    """Write one, readable by its owner alone.
 
-def write_kubeconfig(path: Path, server: str, ca: bytes, user: KeyPair | str) -> None:
-    """Write one, readable by its owner alone; ``user`` is a client certificate or a token."""
+    ``user`` is a token, or the path of a client certificate and its key without ``.crt`` and
+    ``.key``. Files are named, not copied into it: clients write what is inside to temporary files,
+    and leave them behind when they are killed.
+    """
     credentials = (
         {"token": user}
         if isinstance(user, str)
-        else {
-            "client-certificate-data": _text(user.certificate),
-            "client-key-data": _text(user.key),
-        }
+        else {"client-certificate": f"{user}.crt", "client-key": f"{user}.key"}
     )
     document = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [
-            {
-                "name": "culvert",
-                "cluster": {"server": server, "certificate-authority-data": _text(ca)},
-            }
+            {"name": "culvert", "cluster": {"server": server, "certificate-authority": str(ca)}}
         ],
         "users": [{"name": "user", "user": credentials}],
         "contexts": [{"name": "culvert", "context": {"cluster": "culvert", "user": "user"}}],
@@ -35,7 +31,3 @@ def write_kubeconfig(path: Path, server: str, ca: bytes, user: KeyPair | str) ->
     }
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(document))
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()

@@ -149,7 +149,7 @@ class ControlPlane:
         if made.returncode:
             raise ControlPlaneError(f"no token for {namespace}/{service_account}: {made.stderr}")
         path = self.directory / f"{namespace}-{service_account}.kubeconfig"
-        write_kubeconfig(path, self.url, self._authority.certificate, made.stdout.strip())
+        write_kubeconfig(path, self.url, self.ca_path, made.stdout.strip())
         return path
 
     def compact_etcd(self) -> None:
@@ -183,12 +183,9 @@ class ControlPlane:
             ("admin", "kubernetes-admin", ("system:masters",)),
             ("controller-manager", "system:kube-controller-manager", ()),
         ):
-            write_kubeconfig(
-                self.directory / f"{name}.kubeconfig",
-                self.url,
-                self._authority.certificate,
-                self._authority.client(user, groups),
-            )
+            _write(self.directory / name, self._authority.client(user, groups))
+            path = self.directory / f"{name}.kubeconfig"
+            write_kubeconfig(path, self.url, self.ca_path, self.directory / name)
 
     def _start(self) -> None:
         self._etcd = self._program("etcd", self._etcd_arguments())
