@@ -7,7 +7,6 @@ renewal hangs, and leaves the lease held when it ends.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -88,12 +87,12 @@ class Election:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(RETRY_SECONDS)
-            left_seconds = self._renewed_seconds + GIVE_UP_SECONDS - time.monotonic()
+            left_seconds = self._renewed_seconds + GIVE_UP_SECONDS - _now()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, left_seconds)):
                     if not await self._try() and self._is_anothers():
                         raise LeadershipLostError("another has taken the lease")
-            if time.monotonic() - self._renewed_seconds >= GIVE_UP_SECONDS:
+            if _now() - self._renewed_seconds >= GIVE_UP_SECONDS:
                 raise LeadershipLostError(f"the lease was not renewed for {GIVE_UP_SECONDS:.0f} s")
 
     def _is_anothers(self) -> bool:
@@ -102,12 +101,12 @@ class Election:
 
     async def _try(self) -> bool:
         """Acquire or renew if that may be done; whether this one holds the lease now."""
-        started_seconds = time.monotonic()
+        started_seconds = _now()
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS):
                 lease = await self._read()
-                self._seen = observe(self._seen, lease, time.monotonic())
-                if decide(self._seen, self._identity, time.monotonic()) is Action.WAIT:
+                self._seen = observe(self._seen, lease, _now())
+                if decide(self._seen, self._identity, _now()) is Action.WAIT:
                     return False
                 await self._write(claimed(lease, self._identity, now_rfc3339_micro()))
         except _FAILURES as error:
@@ -144,4 +143,8 @@ class Election:
         else:
             answer = await self._api.create(self._collection, body)
         self._resource_version = _DECODER.decode(answer).metadata.resource_version
-        self._seen = Observation(lease, time.monotonic())
+        self._seen = Observation(lease, _now())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

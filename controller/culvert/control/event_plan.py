@@ -7,6 +7,7 @@ again, makes the same Event and is told that it is there.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,10 @@ CLUSTER_EVENTS_NAMESPACE = "default"
 _MAX_NOTE_BYTES = 1024
 _MAX_NAME_CHARACTERS = 253
 _HASH_CHARACTERS = 16
+
+# RFC 1123, as in k8s.io/apimachinery/pkg/util/validation.
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 _PATHS = {
     "Service": ("v1", "/api/v1", "services"),
@@ -69,12 +74,14 @@ class Regarding:
 def regarding(finding: ReportedFinding, node: str) -> Regarding | None:
     """Return the object that a finding is about: its subject, or else the node that has it.
 
-    None where there is no such node either.
+    None where there is no such node either. A subject is what a node says, and becomes a part of
+    paths of the API: one that cannot be an object's name names none.
     """
     kind, _, named = finding.subject.partition(" ")
     namespace, slash, name = named.rpartition("/")
     is_cluster_scoped = kind in ("Namespace", "Node", "MeshConfig")
-    if kind in _PATHS and name and " " not in named and bool(slash) != is_cluster_scoped:
+    is_name = _NAME.fullmatch(name) and (not slash or _LABEL.fullmatch(namespace))
+    if kind in _PATHS and is_name and bool(slash) != is_cluster_scoped:
         return Regarding(kind, namespace, name)
     return Regarding("Node", "", node) if node else None
 
