@@ -90,6 +90,9 @@ class Callers:
         Raises:
             CallerRefused: it is not a good token of an agent, or nobody can say now.
         """
+        if not token.isascii():
+            # It is none, and bytes that are no text could not even be asked about.
+            raise CallerRefused(401, "Unauthenticated", "the bearer token is not text in ASCII")
         digest = hashlib.sha256(token.encode()).digest()
         node, until_seconds = self._known.get(digest, ("", 0.0))
         now_seconds = self._unix_seconds()
