@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,12 +87,17 @@ class ReportSender:
         state: Callable[[], NodeState | None],
         address: Callable[[], Address | None],
         unix_seconds: Callable[[], float],
+        *,
+        monotonic_seconds: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._api = api
         self._access = access
         self._state = state
         self._address = address
         self._unix_seconds = unix_seconds
+        self._monotonic_seconds = monotonic_seconds
+        self._sleep = sleep
         self._session = ReportSession(node, uuid.uuid4().hex)
         self._trust: ssl.SSLContext | None = None
         self._spread_seconds = 0.0
@@ -100,19 +106,19 @@ class ReportSender:
 
     async def run(self) -> None:
         """Report what is new, and that nothing is. Ends only by cancellation."""
-        clock = asyncio.get_running_loop().time
+        clock = self._monotonic_seconds
         backoff = Backoff(random.random, _FIRST_RETRY_SECONDS, _MAX_RETRY_SECONDS)
         due_seconds = 0.0
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as http:
             while True:
-                await asyncio.sleep(LOOK_SECONDS * (0.5 + random.random()))
+                await self._sleep(LOOK_SECONDS * (0.5 + random.random()))
                 state = self._state()
                 if state is None:
                     continue
                 if self._session.has_news(state):
                     # All nodes have the same news at the same moment.
-                    await asyncio.sleep(self._spread_seconds * random.random())
+                    await self._sleep(self._spread_seconds * random.random())
                     state = self._state() or state
                 elif clock() < due_seconds:
                     continue
@@ -120,7 +126,7 @@ class ReportSender:
                     await self._report(http, state)
                 except _NotTakenError as error:
                     self._note_failure(str(error))
-                    await asyncio.sleep(backoff.delay_seconds(clock()))
+                    await self._sleep(backoff.delay_seconds(clock()))
                     due_seconds = 0.0
                 else:
                     due_seconds = clock() + self._heartbeat_seconds * (0.8 + 0.2 * random.random())
@@ -196,7 +202,9 @@ class ReportSender:
         try:
             body = await self._api.get(f"/api/v1/namespaces/{namespace}/configmaps/{name}")
             certificate = _CONFIG_MAP.decode(body).data[CERTIFICATE_KEY]
-            context = ssl.create_default_context(cadata=certificate)
+            # Not create_default_context: that takes the system's authorities where there is none.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(cadata=certificate)
         except (ApiError, ApiUnreachable, AccessError) as error:
             raise _NotTakenError(f"the controller's certificate cannot be read: {error}") from None
         except (KeyError, ValueError, ssl.SSLError, msgspec.MsgspecError):
