@@ -22,7 +22,11 @@ GOOD = {"Authorization": "Bearer token-of-node-a"}
 
 
 class Tokens:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
     async def node_of(self, token: str) -> str:
+        self.asked.append(token)
         if not token.startswith("token-of-"):
             raise CallerRefused(401, "Unauthenticated", "not a token")
         return token.removeprefix("token-of-")
@@ -33,10 +37,11 @@ class Intake:
 
     def __init__(self) -> None:
         self.aggregate = Aggregate(0.0)
+        self.tokens = Tokens()
         self.answered: list[str] = []
         application = make_intake(
             self.aggregate,
-            Tokens(),
+            self.tokens,
             answered=self.answered.append,
             monotonic_seconds=lambda: 5.0,
         )
@@ -71,7 +76,7 @@ async def test_report_is_taken_at_the_time_it_comes() -> None:
         assert answer.status == 200
         assert intake.answered == ["Taken"]
         assert intake.aggregate.node_count == 1
-        intake.aggregate.expire(200.0)
+        intake.aggregate.expire(203.0)
         assert intake.aggregate.silent_nodes() == []
         intake.aggregate.expire(206.0)
         assert intake.aggregate.silent_nodes() == ["node-a"]
@@ -91,6 +96,7 @@ async def test_acknowledgement_says_how_often_so_many_nodes_are_to_report() -> N
 async def test_request_without_a_token_is_refused(headers: dict[str, str]) -> None:
     async with running() as intake:
         assert await intake.refusal(FULL, headers) == (401, "Unauthenticated")
+        assert intake.tokens.asked == []
 
 
 async def test_who_is_refused_cannot_make_the_intake_read_anything() -> None:
