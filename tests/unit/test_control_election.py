@@ -86,13 +86,17 @@ class Network:
         answered: asyncio.Future[bytes | ApiError] = loop.create_future()
         there, back = self.delays()
 
+        def come_back(answer: bytes | ApiError) -> None:
+            if not answered.done():
+                answered.set_result(answer)
+
         def arrive() -> None:
             try:
                 answer: bytes | ApiError = act()
             except ApiError as error:
                 answer = error
             if back != NEVER:
-                loop.call_later(back, lambda: answered.done() or answered.set_result(answer))
+                loop.call_later(back, come_back, answer)
 
         if there != NEVER:
             loop.call_later(there, arrive)
