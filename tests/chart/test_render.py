@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +111,17 @@ def test_proxies_stay_as_they_are_when_only_the_agent_changes() -> None:
     before = of_kind(rendered(), "DaemonSet", "-proxy")
     changes = ("agent.image.tag=next", "agent.logLevel=debug", "agent.acceleration=false")
     after = of_kind(rendered(*changes), "DaemonSet", "-proxy")
+    assert before["spec"]["template"] == after["spec"]["template"]
+
+
+def test_proxies_stay_as_they_are_from_one_version_of_the_chart_to_the_next(tmp_path: Path) -> None:
+    later = tmp_path / "culvert"
+    shutil.copytree(CHART, later)
+    about = later / "Chart.yaml"
+    about.write_text(re.sub(r"(?m)^(version|appVersion): .*", r"\1: 99.0.0", about.read_text()))
+    before = of_kind(rendered(), "DaemonSet", "-proxy")
+    after = of_kind(rendered(chart=later), "DaemonSet", "-proxy")
+    assert before["metadata"]["labels"] != after["metadata"]["labels"]
     assert before["spec"]["template"] == after["spec"]["template"]
 
 

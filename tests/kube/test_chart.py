@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from culvert.embedded.control_plane import ControlPlane
-from culvert.embedded.helm import CHARTS, rig_values
 from culvert.embedded.helm import SYSTEM_NAMESPACE as SYSTEM
-from culvert.embedded.helm import helm as run_helm
 from culvert.embedded.kube_cluster import KubeCluster, kube_cluster
-from culvert.rig import Pod, Rig
+from culvert.rig import Rig
 from culvert.status.document import AgentStatus
 
 from tests.kube.cluster import Town, eventually, http_server, idle_pod, kubectl, service
+from tests.kube.release import (
+    AGENT,
+    CHART,
+    CONTROLLER,
+    PROXY,
+    helm,
+    installed,
+    processes,
+    rolled_out,
+)
+from tests.kube.requests import fetch
 
 pytestmark = pytest.mark.kernel
 
 CAP_NET_ADMIN, CAP_BPF = 12, 39
-
-
-async def helm(plane: ControlPlane, *arguments: str) -> str:
-    """What it prints; a failure fails the test."""
-    return await asyncio.to_thread(run_helm, plane, *arguments)
 
 
 AGENT_MAY = (
@@ -91,49 +93,8 @@ async def may(plane: ControlPlane, account: str, request: str) -> bool:
     return done.stdout.strip() == "yes"
 
 
-@asynccontextmanager
-async def installed(cluster: KubeCluster) -> AsyncIterator[list[str]]:
-    """Both charts, until leaving; gives the values that an upgrade repeats."""
-    plane, values = cluster.plane, rig_values(cluster.rig)
-    await helm(plane, "install", "crds", str(CHARTS / "culvert-crds"), "--create-namespace")
-    try:
-        await helm(plane, "install", "culvert", str(CHARTS / "culvert"), *values)
-        try:
-            await rolled_out(plane)
-            yield values
-        finally:
-            await helm(plane, "uninstall", "culvert", "--wait", "--timeout=120s")
-    finally:
-        await helm(plane, "uninstall", "crds")
-        await kubectl(
-            plane, "delete", "--ignore-not-found", "-f", str(CHARTS / "culvert-crds/files")
-        )
-
-
-async def rolled_out(plane: ControlPlane) -> None:
-    rollout = ("--namespace", SYSTEM, "rollout", "status", "--timeout=120s")
-    for part in (
-        "daemonset/culvert-agent",
-        "daemonset/culvert-proxy",
-        "deployment/culvert-controller",
-    ):
-        await kubectl(plane, *rollout, part)
-
-
 def agent_status(cluster: KubeCluster, node: str) -> AgentStatus:
     return cluster.installed(node).status()
-
-
-def processes(cluster: KubeCluster, part: str) -> dict[str, int]:
-    """Node -> process of the one container of the part's pod there."""
-    found = {}
-    for name, node in cluster.rig.nodes.items():
-        for pod in list(node.pods.values()):
-            if pod.name.startswith(f"culvert-{part}-"):
-                container = "agent" if part == "agent" else "envoy"
-                pids = (pod.cgroup / container / "cgroup.procs").read_text().split()
-                found[name] = int(pids[0])
-    return found
 
 
 def programmed(plane: ControlPlane, namespace: str) -> str:
@@ -151,14 +112,15 @@ def warnings_about(plane: ControlPlane, namespace: str, name: str) -> str:
     return plane.kubectl("--namespace", namespace, "get", "events", selector, output).stdout
 
 
+def check(plane: ControlPlane) -> subprocess.CompletedProcess[str]:
+    """What an operator sees who asks from a machine of their own."""
+    argv = [sys.executable, "-m", "culvert", "check", "--kubeconfig", str(plane.kubeconfig)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+
+
 def effective_capabilities(pid: int) -> int:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1], 16) for line in lines if line.startswith("CapEff"))
-
-
-async def fetched(pod: Pod, url: str) -> Any:
-    done = await asyncio.to_thread(pod.run, ["curl", "-sSf", "--max-time", "10", url])
-    return json.loads(done.stdout) if done.returncode == 0 else None
 
 
 async def test_chart_installs_upgrades_and_uninstalls_a_mesh_that_carries_traffic(
@@ -182,7 +144,7 @@ async def test_chart_installs_upgrades_and_uninstalls_a_mesh_that_carries_traffi
                 )
                 address = (await town.get("services"))[0]["spec"]["clusterIP"]
                 before = agent_status(cluster, node).verdicts["connect_redirected"].count
-                assert await fetched(client, f"http://{address}/") is not None
+                assert await fetch(client, f"http://{address}/") is not None
                 after = agent_status(cluster, node).verdicts["connect_redirected"].count
                 assert after > before
 
@@ -213,20 +175,25 @@ async def test_chart_installs_upgrades_and_uninstalls_a_mesh_that_carries_traffi
                 for pid in proxies.values():
                     assert effective_capabilities(pid) == 0
 
+                assert "Phase:          Succeeded" in await helm(control_plane, "test", "culvert")
+                shown = await asyncio.to_thread(check, control_plane)
+                assert shown.returncode == 0, shown.stdout
+                assert "ready on 2 of 2 nodes" in shown.stdout
+
                 await helm(
                     control_plane,
                     "upgrade",
                     "culvert",
-                    str(CHARTS / "culvert"),
+                    str(CHART),
                     *values,
                     "--set=agent.image.tag=next",
                 )
-                await rolled_out(control_plane)
+                await rolled_out(control_plane, AGENT, PROXY, CONTROLLER)
                 assert processes(cluster, "proxy") == proxies, (
                     "an agent's upgrade restarts no Envoy"
                 )
                 assert not set(processes(cluster, "agent").values()) & set(agents.values())
-                assert await fetched(client, f"http://{address}/") is not None
+                assert await fetch(client, f"http://{address}/") is not None
                 pins = [cluster.mesh[name].pins / "culvert" for name in rig.nodes]
                 assert all(pin.exists() for pin in pins)
             assert not any(pin.exists() for pin in pins), "helm uninstall cleans every node"
@@ -237,6 +204,9 @@ async def test_chart_installs_upgrades_and_uninstalls_a_mesh_that_carries_traffi
                 "--output=name",
             )
             assert "culvert" not in left
+            shown = await asyncio.to_thread(check, control_plane)
+            assert shown.returncode == 1
+            assert "none in namespace culvert-system" in shown.stdout
             left = await kubectl(
                 control_plane,
                 "--namespace",

@@ -7,27 +7,22 @@ Every test has a namespace of its own.
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from culvert.embedded.control_plane import ControlPlane
 from culvert.embedded.kube_cluster import KubeCluster, kube_cluster
-from culvert.rig import Pod, Rig
+from culvert.rig import Rig
 
 from tests.kube.cluster import (
     LIMIT_SECONDS,
     Town,
     eventually,
     http_server,
-    idle_pod,
     service,
 )
+from tests.kube.requests import address_of, client_in, fetch, load, serves
 
 pytestmark = [pytest.mark.kernel, pytest.mark.asyncio(loop_scope="module")]
 
@@ -49,49 +44,6 @@ def town(cluster: KubeCluster, namespace: str) -> Town:
     return Town(cluster, namespace)
 
 
-async def client_in(town: Town, name: str = "client", node: str = "node-a") -> Pod:
-    """A pod that is up, in which programs can be started."""
-    await town.apply(idle_pod(name, node=node))
-    await town.pods_are(f"app={name}", 1)
-    return town.cluster.pod(town.namespace, name)
-
-
-async def address_of(town: Town, name: str = "web") -> str:
-    shown = await town.kubectl("get", "service", name, "--output=jsonpath={.spec.clusterIP}")
-    return shown.strip()
-
-
-async def fetch(pod: Pod, url: str) -> Any:
-    """What the server saw of a request; None for any failure."""
-    done = await asyncio.to_thread(pod.run, ["curl", "-sSf", "-g", "--max-time", "10", url])
-    return json.loads(done.stdout) if done.returncode == 0 else None
-
-
-@asynccontextmanager
-async def load(pod: Pod, url: str) -> AsyncIterator[dict[str, Any]]:
-    """Requests all the while, on connections that are kept; the summary is there afterwards."""
-    summary: dict[str, Any] = {}
-    argv = [sys.executable, "-m", "culvert.rig.workloads.http_load", url]
-    running = pod.start(
-        [*argv, "--connections", "4", "--rate", "100"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        yield summary
-    finally:
-        running.terminate()
-        out, _ = await asyncio.to_thread(running.communicate)
-        summary.update(json.loads(out.splitlines()[-1]))
-
-
-async def serves(town: Town, pod: Pod, url: str) -> None:
-    """Wait for the first answer."""
-    async with asyncio.timeout(LIMIT_SECONDS):
-        while await fetch(pod, url) is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
-
-
 def redirected(cluster: KubeCluster, node: str = "node-a") -> int:
     """Connections that the node's programs have brought to its proxy."""
     return cluster.mesh[node].status().verdicts["connect_redirected"].count
@@ -104,7 +56,7 @@ async def test_rolling_restart_under_load_fails_no_request(
     await town.apply(http_server(replicas=2), service())
     await town.rolled_out("web")
     url = f"http://{await address_of(town)}/"
-    await serves(town, client, url)
+    await serves(client, url)
     before = {pod["metadata"]["uid"] for pod in await town.pods_are("app=web", 2)}
     async with load(client, url) as summary:
         await town.kubectl("rollout", "restart", "deployment/web")
@@ -123,7 +75,7 @@ async def test_scaling_up_and_down_under_load_fails_no_request(
     await town.apply(http_server(replicas=1), service())
     await town.rolled_out("web")
     url = f"http://{await address_of(town)}/"
-    await serves(town, client, url)
+    await serves(client, url)
     async with load(client, url) as summary:
         await town.kubectl("scale", "deployment/web", "--replicas=3")
         await town.rolled_out("web")
@@ -142,7 +94,7 @@ async def test_deleted_deployment_ends_in_clear_refusals_and_comes_back(
     await town.apply(http_server(replicas=1), service())
     await town.rolled_out("web")
     url = f"http://{await address_of(town)}/"
-    await serves(town, client, url)
+    await serves(client, url)
     await town.kubectl("delete", "deployment", "web")
     await town.pods_are("app=web", 0)
     done = await asyncio.to_thread(
@@ -152,7 +104,7 @@ async def test_deleted_deployment_ends_in_clear_refusals_and_comes_back(
     assert done.stdout == b"503", "the proxy answers for a Service without endpoints"
     await town.apply(http_server(replicas=1))
     await town.rolled_out("web")
-    await serves(town, client, url)
+    await serves(client, url)
 
 
 async def test_edited_port_and_selector_of_a_service_move_its_traffic(
@@ -163,9 +115,9 @@ async def test_edited_port_and_selector_of_a_service_move_its_traffic(
     await town.rolled_out("web")
     await town.rolled_out("other")
     address = await address_of(town)
-    await serves(town, client, f"http://{address}/")
+    await serves(client, f"http://{address}/")
     await town.apply(service(port=8088))
-    await serves(town, client, f"http://{address}:8088/")
+    await serves(client, f"http://{address}:8088/")
     await town.apply(service(port=8088, selector={"app": "other"}))
     async with asyncio.timeout(LIMIT_SECONDS):
         while True:
@@ -185,7 +137,7 @@ async def test_headless_service_reaches_the_pod_that_was_asked_for(
     pods = await town.pods_are("app=web", 2)
     for pod in pods:
         url = f"http://{pod['status']['podIP']}:8080/"
-        await serves(town, client, url)
+        await serves(client, url)
         before = redirected(cluster)
         seen = await fetch(client, url)
         assert seen["pod"] == pod["metadata"]["name"]
@@ -218,7 +170,7 @@ async def test_label_of_the_namespace_takes_running_pods_in_and_out(
     await town.apply(http_server(replicas=1), service())
     await town.rolled_out("web")
     url = f"http://{await address_of(town)}/"
-    await serves(town, client, url)
+    await serves(client, url)
     node = cluster.mesh["node-a"]
     for label, captured in (("disabled", False), ("enabled", True), ("disabled", False)):
         await town.kubectl(
@@ -253,7 +205,7 @@ async def test_dual_stack_service_is_served_on_both_addresses(
     (found,) = await town.get("services")
     four, six = found["spec"]["clusterIPs"]
     for url in (f"http://{four}/", f"http://[{six}]/"):
-        await serves(town, client, url)
+        await serves(client, url)
         before = redirected(cluster)
         assert await fetch(client, url) is not None
         assert redirected(cluster) > before
@@ -267,7 +219,7 @@ async def test_draining_endpoint_keeps_its_requests_and_gets_no_new_ones(
     await town.rolled_out("web")
     pods = await town.pods_are("app=web", 2)
     url = f"http://{await address_of(town)}/"
-    await serves(town, client, url)
+    await serves(client, url)
     slow = [asyncio.create_task(fetch(client, f"{url}delay/3000")) for _ in range(6)]
     await asyncio.sleep(1)
     gone = pods[0]["metadata"]["name"]
@@ -287,12 +239,12 @@ async def test_api_server_restart_in_the_middle_of_changes_loses_none(
     await town.apply(http_server(replicas=1), service())
     await town.rolled_out("web")
     url = f"http://{await address_of(town)}/"
-    await serves(town, client, url)
+    await serves(client, url)
     async with load(client, url) as summary:
         await town.kubectl("scale", "deployment/web", "--replicas=3")
         await asyncio.to_thread(cluster.plane.restart_api_server)
         await town.apply(service("second", selector={"app": "web"}))
         await asyncio.to_thread(cluster.plane.compact_etcd)
         await town.pods_are("app=web", 3)
-    await serves(town, client, f"http://{await address_of(town, 'second')}/")
+    await serves(client, f"http://{await address_of(town, 'second')}/")
     assert summary["failures"] == 0, summary

@@ -12,6 +12,7 @@ from culvert import __version__
 from culvert.cli.agent import agent
 from culvert.cli.analyze import analyze
 from culvert.cli.bootstrap import bootstrap
+from culvert.cli.check import check
 from culvert.cli.controller import controller
 from culvert.cli.demo import demo
 from culvert.cli.load import load
@@ -27,6 +28,7 @@ application = typer.Typer(
 application.command()(demo)
 application.command()(status)
 application.command()(analyze)
+application.command()(check)
 application.command()(agent)
 application.command()(controller)
 application.command()(load)

@@ -1,0 +1,1 @@
+"""Is a mesh installed in a cluster, and does every part of it run?"""
