@@ -78,6 +78,14 @@ class LeaderCollector(Collector):
             "Objects of culvert.dev that some node has spoken of.",
             value=aggregate.object_count,
         )
+        ignored = GaugeMetricFamily(
+            "culvert_controller_ignored",
+            "What was reported and found no room, since this controller leads.",
+            labels=["what"],
+        )
+        ignored.add_metric(["objects"], aggregate.objects_ignored)
+        ignored.add_metric(["findings"], aggregate.findings_ignored)
+        yield ignored
         findings = GaugeMetricFamily(
             "culvert_controller_findings",
             "Different findings that some node has now, by code.",
