@@ -47,7 +47,20 @@ VALUES: dict[str, list[str]] = {
         "proxy.updateStrategy.type=OnDelete",
         "proxy.updateStrategy.rollingUpdate=null",
     ],
+    "dashboard": ["monitoring.dashboard.enabled=true"],
 }
+
+# Apart: an API server without the Prometheus Operator's kinds refuses these.
+WITH_OPERATOR: dict[str, list[str]] = {
+    "scraped": ["monitoring.serviceMonitor.enabled=true", "agent.metrics.enabled=true"],
+    "scraped, no controller": [
+        "monitoring.serviceMonitor.enabled=true",
+        "agent.metrics.enabled=true",
+        "controller.enabled=false",
+    ],
+    "alerts": ["monitoring.prometheusRule.enabled=true", "monitoring.labels.release=prometheus"],
+}
+EVERY = VALUES | WITH_OPERATOR
 
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -76,7 +89,7 @@ def test_chart_has_nothing_to_complain_of(chart: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("values", EVERY.values(), ids=EVERY)
 def test_every_object_is_named_once_and_in_the_release(values: list[str]) -> None:
     documents = rendered(*values)
     names = [(one["kind"], one["metadata"]["name"]) for one in documents]
@@ -87,7 +100,7 @@ def test_every_object_is_named_once_and_in_the_release(values: list[str]) -> Non
         assert one["metadata"]["labels"]["app.kubernetes.io/part-of"] == "culvert"
 
 
-@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("values", EVERY.values(), ids=EVERY)
 def test_containers_drop_every_capability_and_write_to_volumes_alone(values: list[str]) -> None:
     for one in rendered(*values):
         if one["kind"] not in ("DaemonSet", "Deployment", "Job"):
@@ -165,6 +178,8 @@ def test_agent_may_read_what_it_watches_and_nothing_else() -> None:
         ("node.runRoot=run", "node.runRoot"),
         ("agent.image.digest=latest", "agent.image.digest"),
         ("agent.colour=red", "colour"),
+        ("monitoring.serviceMonitor.enabled=true", "agent.metrics.enabled"),
+        ("monitoring.dashboard.enabled=perhaps", "monitoring.dashboard.enabled"),
     ],
 )
 def test_value_that_is_wrong_is_refused_by_name(value: str, named: str) -> None:
