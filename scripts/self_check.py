@@ -36,9 +36,11 @@ class Check:
 
 
 def requirements() -> list[Requirement]:
-    """What pyproject.toml asks for, the development extra included."""
+    """What pyproject.toml asks for, with everything optional."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    lines = list(project["dependencies"])
+    for extra in project["optional-dependencies"].values():
+        lines += extra
     return [Requirement(line) for line in lines]
 
 
