@@ -48,7 +48,7 @@ def checkout(tmp_path: Path) -> Path:
         ("xds/session.py", "import asyncio", "Decisions do no I/O and know no clock BROKEN"),
         ("redirect/plan.py", "import random", "Decisions do no I/O and know no clock BROKEN"),
         ("redirect/kernel.py", "import bcc", "and LLVM with it BROKEN"),
-        ("app.py", "import culvert.redirect.compiler", "an import BROKEN"),
+        ("agent/agent.py", "import culvert.redirect.compiler", "an import BROKEN"),
     ],
 )
 def test_forbidden_import_breaks_its_contract(

@@ -9,7 +9,8 @@ from typing import Annotated
 import structlog
 import typer
 
-from culvert.app import Agent, AgentOptions, KubernetesAccess
+from culvert.agent.agent import Agent
+from culvert.agent.options import AgentOptions, KubernetesAccess
 from culvert.cli.exit_status import EXIT_MACHINE
 from culvert.cli.http_address import HttpAddress, parse_http_address
 from culvert.cli.json_log import log_as_json

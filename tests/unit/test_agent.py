@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from culvert.app import full_map_findings, is_unread, pod_levels
+from culvert.agent.agent import is_unread
+from culvert.agent.data_path import full_map_findings
+from culvert.agent.options import pod_levels
 from culvert.model.codes import MISSING_FOLDER
 from culvert.model.finding import Finding
 from culvert.model.key import ObjectKey
