@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.chart.test_render import VALUES, of_kind, rendered
+from tests.chart.matrix import VALUES
+from tests.chart.test_render import of_kind, rendered
 
 FIRST = Path(__file__).parent / "first" / "culvert-0.1.0.tgz"
 KNOWN_THEN = [

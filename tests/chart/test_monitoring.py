@@ -22,7 +22,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.chart.test_render import CHART, WITH_OPERATOR, of_kind, rendered
+from tests.chart.matrix import WITH_OPERATOR
+from tests.chart.test_render import CHART, of_kind, rendered
 from tests.unit.test_status import document
 
 ALERTS = {

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from culvert.embedded.control_plane import ControlPlane
 
-from tests.chart.test_render import CRDS, VALUES, of_kind, rendered
+from tests.chart.matrix import VALUES
+from tests.chart.test_render import CRDS, of_kind, rendered
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("definitions", "system_namespace")]
 
