@@ -11,7 +11,7 @@ import yaml
 from culvert.embedded.control_plane import ControlPlane
 from culvert.embedded.kube_cluster import KubeCluster
 
-LIMIT_SECONDS = 90.0
+LIMIT_SECONDS = 120.0
 SERVER_PORT = 8080
 
 Document = dict[str, Any]

@@ -30,15 +30,24 @@ async def address_of(town: Town, name: str = "web") -> str:
 
 async def fetch(pod: Pod, url: str) -> Any:
     """What the server saw of a request; None for any failure."""
-    done = await asyncio.to_thread(pod.run, ["curl", "-sSf", "-g", "--max-time", "10", url])
+    done = await _curl(pod, url)
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
 async def serves(pod: Pod, url: str) -> None:
-    """Wait for the first answer."""
-    async with asyncio.timeout(LIMIT_SECONDS):
-        while await fetch(pod, url) is None:  # noqa: ASYNC110
-            await asyncio.sleep(0.2)
+    """Wait for the first answer; a failure of the test says how the last request failed."""
+    failure = ""
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while (done := await _curl(pod, url)).returncode:
+                failure = done.stderr
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise AssertionError(f"{url} never answered: {failure}") from None
+
+
+async def _curl(pod: Pod, url: str) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(pod.run, ["curl", "-sSf", "-g", "--max-time", "10", url])
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import fcntl
 import os
 import pty
@@ -206,14 +205,9 @@ async def test_kubelet_answers_to_its_api_server_alone(town: Town) -> None:
     plane = town.cluster.plane
     url = f"https://localhost:{port}/containerLogs/{town.namespace}/talker/main"
     curl = ["curl", "--silent", "--cacert", str(plane.ca_path), "--write-out", "%{http_code}"]
-    keys = plane.directory / "someone"
     user = yaml.safe_load(plane.kubeconfig.read_text())["users"][0]["user"]
-    pem = "".join(
-        base64.b64decode(user[f"client-{part}-data"]).decode() for part in ("certificate", "key")
-    )
-    keys.touch(mode=0o600)
-    keys.write_text(pem)
     nobody = await run([*curl, url])
     assert nobody.stdout.endswith("000"), "no connection without a certificate"
-    someone = await run([*curl, "--cert", str(keys), url])
+    pair = ["--cert", user["client-certificate"], "--key", user["client-key"]]
+    someone = await run([*curl, *pair, url])
     assert someone.stdout.endswith("403"), someone.stdout

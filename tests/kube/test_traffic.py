@@ -44,6 +44,15 @@ def town(cluster: KubeCluster, namespace: str) -> Town:
     return Town(cluster, namespace)
 
 
+def has_endpoints(town: Town, name: str) -> bool:
+    """Whether the control plane has found endpoints for a Service."""
+    shown = town.cluster.plane.kubectl(
+        *("--namespace", town.namespace, "get", "endpointslices", "--output=name"),
+        f"--selector=kubernetes.io/service-name={name}",
+    )
+    return bool(shown.stdout.strip())
+
+
 def redirected(cluster: KubeCluster, node: str = "node-a") -> int:
     """Connections that the node's programs have brought to its proxy."""
     return cluster.mesh[node].status().verdicts["connect_redirected"].count
@@ -246,5 +255,7 @@ async def test_api_server_restart_in_the_middle_of_changes_loses_none(
         await town.apply(service("second", selector={"app": "web"}))
         await asyncio.to_thread(cluster.plane.compact_etcd)
         await town.pods_are("app=web", 3)
+    # After failures the controller manager waits, by itself, for up to a minute between attempts.
+    await eventually(lambda: has_endpoints(town, "second"), "the cluster to make endpoints")
     await serves(client, f"http://{await address_of(town, 'second')}/")
     assert summary["failures"] == 0, summary

@@ -11,6 +11,7 @@ import typer
 from culvert import __version__
 from culvert.cli.agent import agent
 from culvert.cli.analyze import analyze
+from culvert.cli.authz import authz
 from culvert.cli.bootstrap import bootstrap
 from culvert.cli.check import check
 from culvert.cli.controller import controller
@@ -28,6 +29,7 @@ application = typer.Typer(
 application.command()(demo)
 application.command()(status)
 application.command()(analyze)
+application.command()(authz)
 application.command()(check)
 application.command()(agent)
 application.command()(controller)

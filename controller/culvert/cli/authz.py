@@ -1,0 +1,142 @@
+"""``culvert authz``: what the AuthorizationPolicies of some manifests say of one request."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from culvert.compile.authorization.evaluate import Decision, evaluate
+from culvert.compile.authorization.facts import Connection, HttpRequest
+from culvert.compile.authorization.scope import policies_for
+from culvert.model.key import ObjectKey
+from culvert.model.policy import AuthorizationPolicy
+from culvert.model.workload import Workload
+from culvert.model.world import World
+from culvert.sources.manifests import ManifestSource
+
+_TRUST_DOMAIN = "cluster.local"
+
+
+class Output(StrEnum):
+    """How to print."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What is printed as JSON. ``policy`` is empty where none matched."""
+
+    allowed: bool
+    policy: str
+    rule: int | None
+    audited_by: list[str]
+    considered: list[str]
+
+
+def authz(
+    *,
+    filename: Annotated[
+        list[Path], typer.Option("--filename", "-f", help="File or folder; repeatable.")
+    ],
+    to: Annotated[str, typer.Option(metavar="NAMESPACE/POD", help="The pod that is called.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port of the pod.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="NAMESPACE/ACCOUNT",
+            help="Service account of the caller; without it the caller has no identity.",
+        ),
+    ] = "",
+    from_address: Annotated[str, typer.Option(help="Address of the caller.")] = "",
+    method: Annotated[str, typer.Option(help="HTTP method; with it the port speaks HTTP.")] = "",
+    path: Annotated[str, typer.Option(help="Path of the request.")] = "/",
+    host: Annotated[str, typer.Option(help="Host of the request.")] = "",
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A header; repeatable.")
+    ] = None,
+    output: Annotated[Output, typer.Option("--output", "-o")] = Output.TABLE,
+) -> None:
+    """Say what the AuthorizationPolicies of manifests make of one request, and which settles it.
+
+    This version of the mesh does not enforce them yet. Exit status 1 when it would be refused.
+    """
+    world = ManifestSource(tuple(filename)).read()
+    pod = world.workloads.get(_key(to, "--to"))
+    if pod is None:
+        raise typer.BadParameter(f"there is no Pod {to} in the manifests", param_hint="--to")
+    policies = policies_for(world, pod, port)
+    connection = Connection(
+        source_address=from_address,
+        destination_address=pod.addresses[0] if pod.addresses else "",
+        destination_port_host=port,
+        principal=_principal(world, source),
+    )
+    request = HttpRequest(method, host, path, _headers(header or [])) if method else None
+    decision = evaluate(policies, connection, request)
+    if output is Output.JSON:
+        typer.echo(msgspec.json.encode(_answer(decision, policies)).decode())
+    else:
+        _print(decision, policies, pod, port)
+    if not decision.allowed:
+        raise typer.Exit(1)
+
+
+def _key(text: str, option: str) -> ObjectKey:
+    namespace, slash, name = text.partition("/")
+    if not (namespace and slash and name) or "/" in name:
+        raise typer.BadParameter(f"'{text}' is not NAMESPACE/NAME", param_hint=option)
+    return ObjectKey(namespace, name)
+
+
+def _principal(world: World, source: str) -> str:
+    if not source:
+        return ""
+    account = _key(source, "--from")
+    configured = world.mesh_config.trust_domain if world.mesh_config else None
+    return f"{configured or _TRUST_DOMAIN}/ns/{account.namespace}/sa/{account.name}"
+
+
+def _headers(lines: list[str]) -> dict[str, str]:
+    found = {}
+    for line in lines:
+        name, equals, value = line.partition("=")
+        if not name or not equals:
+            raise typer.BadParameter(f"'{line}' is not NAME=VALUE", param_hint="--header")
+        found[name.lower()] = value
+    return found
+
+
+def _answer(decision: Decision, policies: tuple[AuthorizationPolicy, ...]) -> Answer:
+    return Answer(
+        allowed=decision.allowed,
+        policy=str(decision.by[0]) if decision.by else "",
+        rule=decision.by[1] if decision.by else None,
+        audited_by=[str(key) for key in decision.audited_by],
+        considered=[str(policy.key) for policy in policies],
+    )
+
+
+def _print(
+    decision: Decision, policies: tuple[AuthorizationPolicy, ...], pod: Workload, port: int
+) -> None:
+    console = Console(highlight=False)
+    mark = "[green]✓ allowed[/]" if decision.allowed else "[red]✗ refused[/]"
+    if decision.by:
+        why = f"by AuthorizationPolicy {decision.by[0]}, spec.rules\\[{decision.by[1]}]"
+    elif decision.allowed:
+        why = "no policy says otherwise"
+    else:
+        why = "there are ALLOW policies, and none of them matches"
+    console.print(f"{mark}: {why}")
+    for key in decision.audited_by:
+        console.print(f"  audited by AuthorizationPolicy {key}")
+    names = ", ".join(str(policy.key) for policy in policies) or "none"
+    console.print(f"  policies for port {port} of Pod {pod.key}: {names}")
+    console.print("  [yellow]![/] this version of the mesh does not enforce them yet")
