@@ -255,7 +255,6 @@ async def test_api_server_restart_in_the_middle_of_changes_loses_none(
         await town.apply(service("second", selector={"app": "web"}))
         await asyncio.to_thread(cluster.plane.compact_etcd)
         await town.pods_are("app=web", 3)
-    # After failures the controller manager waits, by itself, for up to a minute between attempts.
     await eventually(lambda: has_endpoints(town, "second"), "the cluster to make endpoints")
     await serves(client, f"http://{await address_of(town, 'second')}/")
     assert summary["failures"] == 0, summary

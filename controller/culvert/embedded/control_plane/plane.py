@@ -101,9 +101,10 @@ class ControlPlane:
                 program.stop()
 
     def stop_controllers(self) -> None:
-        """End the controller manager alone: nobody reacts to what is written."""
+        """End the controller manager alone, for good: nobody reacts to what is written."""
         assert self._manager is not None
         self._manager.stop()
+        self._manager = None
 
     @property
     def etcd_url(self) -> str:
@@ -118,14 +119,20 @@ class ControlPlane:
     def start_api_server(self) -> None:
         """Start the API server again, at the same address and with the same state.
 
+        The controller manager is started anew with it: by itself it would wait between attempts for
+        up to a minute after a few failures, and longer when etcd is compacted meanwhile.
+
         Raises:
-            ControlPlaneError: it did not start.
+            ControlPlaneError: one of them did not start.
         """
         assert self._api_server is not None
         self._api_server.start()
         self._api_server.wait_ready(
             lambda: _answers(f"{self.url}/readyz", self.ca_path), _API_SERVER_SECONDS
         )
+        if self._manager is not None:
+            self._manager.stop()
+            self._start_manager()
 
     def restart_api_server(self) -> None:
         """Stop and start."""
@@ -194,6 +201,10 @@ class ControlPlane:
         self._api_server = self._program("kube-apiserver", self._api_server_arguments())
         self.start_api_server()
         self._manager = self._program("kube-controller-manager", self._manager_arguments())
+        self._start_manager()
+
+    def _start_manager(self) -> None:
+        assert self._manager is not None
         self._manager.start()
         health = f"https://127.0.0.1:{self._manager_port}/healthz"
         self._manager.wait_ready(lambda: _answers(health), _CONTROLLER_MANAGER_SECONDS)
