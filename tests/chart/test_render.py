@@ -28,9 +28,11 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def rendered(*values: str, chart: Path = CHART) -> list[dict[str, Any]]:
+def rendered(
+    *values: str, chart: Path = CHART, namespace: str = "culvert-system"
+) -> list[dict[str, Any]]:
     sets = [f"--set={value}" for value in values]
-    done = helm("template", "culvert", str(chart), "--namespace=culvert-system", *sets)
+    done = helm("template", "culvert", str(chart), f"--namespace={namespace}", *sets)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 

@@ -68,9 +68,34 @@ CONTROLLER_MAY = (
     (False, "get configmaps"),
     (False, "patch trafficpolicies.culvert.dev"),
     (False, "update services"),
-    (False, "update leases.coordination.k8s.io"),
+    (False, "create leases.coordination.k8s.io"),
     (False, "create pods"),
     (False, "create serviceaccounts --subresource=token"),
+)
+
+
+IN_ITS_NAMESPACE_CONTROLLER_MAY = (
+    (True, "get leases.coordination.k8s.io/culvert-controller"),
+    (True, "patch leases.coordination.k8s.io/culvert-controller"),
+    (True, "create leases.coordination.k8s.io"),
+    (True, "get configmaps/culvert-controller-ca"),
+    (True, "patch configmaps/culvert-controller-ca"),
+    (True, "create configmaps/culvert-controller-ca"),
+    (False, "patch leases.coordination.k8s.io"),
+    (False, "update leases.coordination.k8s.io/culvert-controller"),
+    (False, "delete leases.coordination.k8s.io/culvert-controller"),
+    (False, "get configmaps"),
+    (False, "patch configmaps"),
+    (False, "create configmaps"),
+    (False, "delete configmaps/culvert-controller-ca"),
+    (False, "get secrets"),
+)
+
+
+IN_ITS_NAMESPACE_AGENT_MAY = (
+    (True, "get configmaps/culvert-controller-ca"),
+    (False, "get configmaps"),
+    (False, "patch configmaps/culvert-controller-ca"),
 )
 
 POLICY = {
@@ -84,12 +109,12 @@ POLICY = {
 }
 
 
-async def may(plane: ControlPlane, account: str, request: str) -> bool:
+async def may(
+    plane: ControlPlane, account: str, request: str, where: str = "--all-namespaces"
+) -> bool:
     """What the server says of a service account of the chart."""
     user = f"--as=system:serviceaccount:{SYSTEM}:{account}"
-    done = await asyncio.to_thread(
-        plane.kubectl, "auth", "can-i", "--all-namespaces", user, *request.split()
-    )
+    done = await asyncio.to_thread(plane.kubectl, "auth", "can-i", where, user, *request.split())
     return done.stdout.strip() == "yes"
 
 
@@ -148,13 +173,17 @@ async def test_chart_installs_upgrades_and_uninstalls_a_mesh_that_carries_traffi
                 after = agent_status(cluster, node).verdicts["connect_redirected"].count
                 assert after > before
 
-                for allowed, request in AGENT_MAY:
-                    assert await may(control_plane, "culvert-agent", request) is allowed, request
-
-                for allowed, request in CONTROLLER_MAY:
-                    assert await may(control_plane, "culvert-controller", request) is allowed, (
-                        request
-                    )
+                here = f"--namespace={SYSTEM}"
+                for account, rights, where in (
+                    ("culvert-agent", AGENT_MAY, "--all-namespaces"),
+                    ("culvert-agent", IN_ITS_NAMESPACE_AGENT_MAY, here),
+                    ("culvert-controller", CONTROLLER_MAY, "--all-namespaces"),
+                    ("culvert-controller", IN_ITS_NAMESPACE_CONTROLLER_MAY, here),
+                ):
+                    for allowed, request in rights:
+                        assert await may(control_plane, account, request, where) is allowed, (
+                            f"{account}: {request} {where}"
+                        )
 
                 await town.apply(POLICY)
                 await eventually(

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,56 +22,9 @@ from culvert.reports.sender import ControllerAccess, ReportSender
 from culvert.reports.session import NodeState
 
 from tests.kube.cluster import eventually, kubectl, service
+from tests.kube.replica import replicas
 
 SERVICE = "culvert-controller"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-class Replica:
-    """One process of ``culvert controller``."""
-
-    def __init__(self, plane: ControlPlane, namespace: str, name: str, log: Path) -> None:
-        self.name = name
-        self.log = log
-        self.reports_port, self.http_port = free_port(), free_port()
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "culvert", "controller", "--namespace", namespace),
-                    *("--kubeconfig", str(plane.kubeconfig), "--identity", name),
-                    *("--reports-address", f"127.0.0.1:{self.reports_port}"),
-                    *("--http-address", f"127.0.0.1:{self.http_port}", "--log-level", "debug"),
-                ],
-                stdout=out,
-                stderr=out,
-            )
-
-    def said(self, word: str) -> bool:
-        return word in self.log.read_text()
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=30)
-
-
-@contextmanager
-def replicas(
-    plane: ControlPlane, namespace: str, directory: Path, *names: str
-) -> Iterator[list[Replica]]:
-    with ExitStack() as stack:
-        started = []
-        for name in names:
-            replica = Replica(plane, namespace, name, directory / f"{name}.log")
-            stack.callback(replica.process.wait)
-            stack.callback(replica.process.kill)
-            started.append(replica)
-        yield started
-
-
 NODE = "reporting-node"
 AGENT = "culvert-agent"
 WRONG = "CV0401"
@@ -199,7 +149,7 @@ async def test_owners_are_told_by_one_controller_and_by_the_next_when_that_is_ki
     finding = ReportedFinding(
         WRONG, f"Service {namespace}/web", "metadata.annotations", "is wrong", "mend it", "warning"
     )
-    with replicas(plane, namespace, tmp_path, "one", "two") as both:
+    with replicas(plane.kubeconfig, namespace, tmp_path, "one", "two") as both:
         async with (
             KubeClient.from_kubeconfig(plane.kubeconfig) as api,
             reporter(api, plane, namespace, tmp_path) as node,

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+import structlog
 from culvert.control.election import Election, LeadershipLostError
 from culvert.control.lease import DURATION_SECONDS, GIVE_UP_SECONDS
 from culvert.kube.client import KubeClient
@@ -41,12 +42,13 @@ class LeaseStore:
             raise ApiError(409, "AlreadyExists")
         return self._put(body)
 
-    def replace(self, body: dict[str, Any]) -> bytes:
+    def merge_patch(self, patch: dict[str, Any]) -> bytes:
         if self.body is None:
             raise ApiError(404, "NotFound")
-        if body["metadata"]["resourceVersion"] != str(self.version):
+        if patch["metadata"]["resourceVersion"] != str(self.version):
             raise ApiError(409, "Conflict")
-        return self._put(body)
+        metadata = {**self.body["metadata"], **patch["metadata"]}
+        return self._put({**self.body, "metadata": metadata, "spec": patch["spec"]})
 
     def _put(self, body: dict[str, Any]) -> bytes:
         self.version += 1
@@ -76,8 +78,8 @@ class Network:
     async def create(self, _path: str, body: Any) -> bytes:
         return await self._call(lambda: self.store.create(body))
 
-    async def replace(self, _path: str, body: Any) -> bytes:
-        return await self._call(lambda: self.store.replace(body))
+    async def merge_patch(self, _path: str, body: Any) -> bytes:
+        return await self._call(lambda: self.store.merge_patch(body))
 
     async def _call(self, act: Callable[[], bytes]) -> bytes:
         if self.is_down:
@@ -216,6 +218,70 @@ def test_leader_whose_lease_another_has_taken_ends() -> None:
         assert store.holder == "two"
 
     run(scenario())
+
+
+def test_lease_that_is_deleted_is_made_again_by_the_leader() -> None:
+    async def scenario() -> None:
+        store, leading = LeaseStore(), Leading()
+        one = asyncio.create_task(candidate(Network(store), "one").lead(leading.work("one")))
+        await asyncio.sleep(5)
+        store.body = None
+        await asyncio.sleep(3)
+        assert store.holder == "one"
+        await until(1, one)
+        assert leading.words() == ["one begins", "one ends"], "it led throughout"
+
+    run(scenario())
+
+
+def test_labels_of_the_lease_stay() -> None:
+    async def scenario() -> None:
+        store, leading = LeaseStore(), Leading()
+        store.create({"metadata": {"name": "c", "labels": {"of": "the chart"}}, "spec": {}})
+        await until(10, candidate(Network(store), "one").lead(leading.work("one")))
+        assert store.body is not None
+        assert store.body["metadata"]["labels"] == {"of": "the chart"}
+
+    run(scenario())
+
+
+def refusals(*statuses: int) -> Callable[[], bytes]:
+    """What the API says each time, and that all is well from then on."""
+    left = list(statuses)
+
+    def answer() -> bytes:
+        if left:
+            raise ApiError(left.pop(0), "Refused", "no")
+        return msgspec.json.encode({"metadata": {}, "spec": {}})
+
+    return answer
+
+
+def told(*statuses: int) -> list[dict[str, Any]]:
+    """The warnings of a candidate whose tries fail with these."""
+
+    async def scenario() -> None:
+        store, leading = LeaseStore(), Leading()
+        cast(Any, store).get = refusals(*statuses)
+        await until(60, candidate(Network(store), "one").lead(leading.work("one")))
+
+    with structlog.testing.capture_logs() as lines:
+        run(scenario())
+    return [dict(line) for line in lines if line["log_level"] == "warning"]
+
+
+def test_first_failure_in_a_row_is_told_with_the_lease_and_the_remedy() -> None:
+    (line,) = told(403, 403, 403)
+    assert line["lease"] == "n/c"
+    assert "403" in line["error"]
+    assert "get, patch and create" in line["remedy"]
+    (line,) = told(500)
+    assert "API server" in line["remedy"]
+
+
+def test_that_another_was_faster_is_no_failure() -> None:
+    assert told(409, 409) == []
+    assert len(told(409, 503, 409, 503)) == 1
 
 
 def test_work_that_fails_is_told_and_the_lease_given_back() -> None:

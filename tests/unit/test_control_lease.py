@@ -9,7 +9,8 @@ from culvert.control.lease import (
     Observation,
     claimed,
     decide,
-    lease_body,
+    lease_patch,
+    new_lease,
     observe,
     released,
 )
@@ -68,7 +69,12 @@ def test_released_lease_can_be_acquired_at_once() -> None:
 
 
 def test_lease_is_written_only_over_the_version_that_was_read() -> None:
-    body = lease_body("culvert-system", "controller", "17", HELD)
-    assert body["metadata"]["resourceVersion"] == "17"
-    assert body["spec"]["holderIdentity"] == "one"
-    assert "resourceVersion" not in lease_body("n", "c", "", HELD)["metadata"]
+    patch = lease_patch("17", HELD)
+    assert patch["metadata"] == {"resourceVersion": "17"}, "labels and annotations stay"
+    assert patch["spec"]["holderIdentity"] == "one"
+
+
+def test_lease_is_created_over_none() -> None:
+    made = new_lease("culvert-system", "controller", HELD)
+    assert made["metadata"] == {"namespace": "culvert-system", "name": "controller"}
+    assert made["spec"]["leaseTransitions"] == 4

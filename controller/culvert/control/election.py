@@ -21,11 +21,13 @@ from culvert.control.lease import (
     Observation,
     claimed,
     decide,
-    lease_body,
+    lease_patch,
+    new_lease,
     observe,
     released,
 )
 from culvert.kube.client import KubeClient
+from culvert.kube.connection import words_of
 from culvert.kube.envelope import Metadata
 from culvert.kube.errors import AccessError, ApiError, ApiUnreachable
 from culvert.kube.timestamps import now_rfc3339_micro
@@ -56,6 +58,7 @@ class Election:
         self._seen: Observation | None = None
         self._resource_version = ""
         self._renewed_seconds = 0.0
+        self._told = False
         self.leads = False
         """Whether this one leads now."""
 
@@ -107,14 +110,27 @@ class Election:
                 lease = await self._read()
                 self._seen = observe(self._seen, lease, _now())
                 if decide(self._seen, self._identity, _now()) is Action.WAIT:
+                    self._told = False
                     return False
                 await self._write(claimed(lease, self._identity, now_rfc3339_micro()))
         except _FAILURES as error:
-            # Another was faster (409), or the API is away: both are found out at the next look.
-            _log.debug("lease not written", error=str(error))
+            self._tell(error)
             return False
+        self._told = False
         self._renewed_seconds = started_seconds
         return True
+
+    def _tell(self, error: Exception) -> None:
+        """Warn of the first failure in a row; that another was faster (409) is none."""
+        is_expected = isinstance(error, ApiError) and error.status == 409
+        log = _log.debug if is_expected or self._told else _log.warning
+        log(
+            "lease not written; trying again",
+            lease=f"{self._namespace}/{self._name}",
+            error=words_of(error),
+            remedy=_remedy(error),
+        )
+        self._told = self._told or not is_expected
 
     async def _release(self) -> None:
         seen = self._seen
@@ -137,13 +153,21 @@ class Election:
         return read.spec
 
     async def _write(self, lease: Lease) -> None:
-        body = lease_body(self._namespace, self._name, self._resource_version, lease)
         if self._resource_version:
-            answer = await self._api.replace(f"{self._collection}/{self._name}", body)
+            # A patch, for labels and annotations are not the controller's.
+            patch = lease_patch(self._resource_version, lease)
+            answer = await self._api.merge_patch(f"{self._collection}/{self._name}", patch)
         else:
+            body = new_lease(self._namespace, self._name, lease)
             answer = await self._api.create(self._collection, body)
         self._resource_version = _DECODER.decode(answer).metadata.resource_version
         self._seen = Observation(lease, _now())
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, ApiError) and error.status == 403:
+        return "let the controller's service account get, patch and create this Lease"
+    return "see whether the API server answers here; statuses are not written meanwhile"
 
 
 def _now() -> float:

@@ -87,14 +87,19 @@ def released(before: Lease, now_rfc3339: str) -> Lease:
     )
 
 
-def lease_body(namespace: str, name: str, resource_version: str, lease: Lease) -> dict[str, Any]:
-    """Return the object to write; with a resourceVersion only over that version."""
-    metadata = {"namespace": namespace, "name": name}
-    if resource_version:
-        metadata["resourceVersion"] = resource_version
+def new_lease(namespace: str, name: str, lease: Lease) -> dict[str, Any]:
+    """Return the object to create where there is none."""
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": metadata,
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": msgspec.to_builtins(lease),
+    }
+
+
+def lease_patch(resource_version: str, lease: Lease) -> dict[str, Any]:
+    """Return the merge patch that writes ``spec`` over that version alone, and nothing else."""
+    return {
+        "metadata": {"resourceVersion": resource_version},
         "spec": msgspec.to_builtins(lease),
     }
