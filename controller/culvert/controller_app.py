@@ -34,6 +34,7 @@ from culvert.kube.reflector import Reflector
 from culvert.kube.timestamps import now_rfc3339
 from culvert.model.desired import Desired
 from culvert.model.key import ObjectKey
+from culvert.model.leader import LeaderEntry
 from culvert.model.outcome import ObjectOutcome
 from culvert.model.report import ReportedFinding
 from culvert.sources.kubernetes.kinds import POLICY_API, judging_kinds
@@ -52,7 +53,8 @@ class ControllerOptions:
     """Everything a controller is told from outside.
 
     ``service`` names its Service, and with it the Lease and the ConfigMap; ``identity`` is unique
-    among all controllers that ever ran; addresses are those to listen on, ports in host order.
+    among all controllers that ever ran; addresses are those to listen on, ports in host order, and
+    agents are sent to ``reports_address`` unless that is every address.
     """
 
     namespace: str
@@ -143,17 +145,24 @@ class _Leader:
         intake = make_intake(
             self.aggregate, Callers(self._api, account), answered=self._counters.report_answered
         )
+        entry = LeaderEntry.of(identity.certificate, options.reports_address)
+        listening = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
-                keep_published(self._api, options.namespace, options.service, identity.certificate)
+                serve(intake, options.reports_address, tls=identity.context, listening=listening)
             )
-            tasks.create_task(serve(intake, options.reports_address, tls=identity.context))
+            tasks.create_task(self._publish(entry, listening))
             for reflector in self._objects.values():
                 tasks.create_task(reflector.run())
             tasks.create_task(self._follow_world())
             tasks.create_task(self._tick())
             tasks.create_task(self._writer.run())
             tasks.create_task(self._events.run())
+
+    async def _publish(self, entry: LeaderEntry, listening: asyncio.Event) -> None:
+        # Agents come as soon as they can read where to.
+        await listening.wait()
+        await keep_published(self._api, self._options.namespace, self._options.service, entry)
 
     async def _follow_world(self) -> None:
         compiler = CachedCompiler(_NO_NODE)

@@ -131,6 +131,27 @@ def programmed(plane: ControlPlane, namespace: str) -> str:
     ).stdout.strip()
 
 
+def in_system(plane: ControlPlane, what: str, path: str) -> str:
+    """One field of an object of the release."""
+    output = f"--output=jsonpath={{{path}}}"
+    return plane.kubectl("--namespace", SYSTEM, "get", what, output).stdout.strip()
+
+
+def is_leader_published(plane: ControlPlane) -> bool:
+    """Whether agents are told the address of the pod that leads."""
+    pod, _, _ = in_system(plane, "lease/culvert-controller", ".spec.holderIdentity").partition("_")
+    address = in_system(plane, f"pod/{pod}", ".status.podIP") if pod else "none"
+    return in_system(plane, "configmap/culvert-controller-ca", ".data.address") == (
+        f"{address}:15443"
+    )
+
+
+def are_reports_taken(cluster: KubeCluster) -> bool:
+    """Whether every agent has been answered, and has had no failure since."""
+    reports = [agent_status(cluster, name).reports for name in cluster.rig.nodes]
+    return all(one and one.acknowledged_seconds and not one.error for one in reports)
+
+
 def warnings_about(plane: ControlPlane, namespace: str, name: str) -> str:
     selector = f"--field-selector=involvedObject.name={name},type=Warning"
     output = "--output=jsonpath={.items[*].message}"
@@ -190,6 +211,10 @@ async def test_chart_installs_upgrades_and_uninstalls_a_mesh_that_carries_traffi
                     lambda: programmed(control_plane, namespace) == "True 2/2 nodes",
                     "agents to report the policy to the controller",
                 )
+                await eventually(
+                    lambda: is_leader_published(control_plane), "the leader's own address"
+                )
+                await eventually(lambda: are_reports_taken(cluster), "no failure of any agent")
                 await town.kubectl(
                     "annotate", "service", "web", "culvert.dev/load-balancing=nonsense"
                 )

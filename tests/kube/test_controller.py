@@ -36,7 +36,6 @@ class Reporter:
 
     sender: ReportSender
     state: NodeState = field(default_factory=NodeState)
-    address: tuple[str, int] | None = None
 
 
 async def in_namespace(plane: ControlPlane, namespace: str, *arguments: str) -> str:
@@ -89,7 +88,7 @@ async def reporter(
         ControllerAccess(namespace, SERVICE, file),
         NODE,
         state=lambda: running.state,
-        address=lambda: running.address,
+        address=lambda: None,
         unix_seconds=time.time,
     )
     running = Reporter(sender)
@@ -128,6 +127,13 @@ def events(plane: ControlPlane, namespace: str, name: str) -> list[dict[str, Any
     return list(json.loads(done.stdout)["items"])
 
 
+def published_address(plane: ControlPlane, namespace: str) -> str:
+    output = "--output=jsonpath={.data.address}"
+    return plane.kubectl(
+        "--namespace", namespace, "get", f"configmap/{SERVICE}-ca", output
+    ).stdout.strip()
+
+
 async def state_of(
     plane: ControlPlane, namespace: str, how: ObjectState, *findings: ReportedFinding
 ) -> NodeState:
@@ -157,7 +163,6 @@ async def test_owners_are_told_by_one_controller_and_by_the_next_when_that_is_ki
             await eventually(lambda: any(one.said('"leading"') for one in both), "a leader")
             leader, other = sorted(both, key=lambda one: not one.said('"leading"'))
             assert not other.said('"leading"')
-            node.address = ("127.0.0.1", leader.reports_port)
             node.state = await state_of(plane, namespace, ObjectState.PENDING, finding)
 
             def programmed() -> dict[str, Any]:
@@ -175,7 +180,6 @@ async def test_owners_are_told_by_one_controller_and_by_the_next_when_that_is_ki
             assert event["involvedObject"]["kind"] == "Service"
 
             leader.end(signal.SIGKILL)
-            node.address = ("127.0.0.1", other.reports_port)
             await eventually(lambda: other.said('"leading"'), "the other to lead")
             await eventually(lambda: other.said("all nodes have reported"), "the node's report")
             assert programmed()["status"] == "True", "a new leader takes nothing back"
@@ -187,6 +191,8 @@ async def test_owners_are_told_by_one_controller_and_by_the_next_when_that_is_ki
             )
             (again,) = events(plane, namespace, "web")
             assert again["metadata"]["uid"] == event["metadata"]["uid"]
+            assert node.sender.status.error == ""
+            assert published_address(plane, namespace) == other.reports_address
             assert not again.get("series"), "said once, though by two leaders"
 
             assert other.end() == 0

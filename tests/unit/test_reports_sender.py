@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -11,12 +12,13 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+import structlog
 from aiohttp import web
 from culvert.control.serving_certificate import ServingCertificate, make_serving_certificate
 from culvert.kube.client import KubeClient
 from culvert.kube.errors import ApiUnreachable
+from culvert.model.leader import LeaderEntry
 from culvert.model.report import (
-    CERTIFICATE_KEY,
     REPORTS_PATH,
     Acknowledgement,
     NodeReport,
@@ -57,7 +59,7 @@ class World:
 
     token: Path
     answers: list[Answer] = field(default_factory=list)
-    certificates: list[str] = field(default_factory=list)
+    entries: list[LeaderEntry] = field(default_factory=list)
     """What the ConfigMap holds: the next each time it is read, and the last from then on."""
     api_error: Exception | None = None
     address: tuple[str, int] | None = None
@@ -76,15 +78,16 @@ class World:
         status, body = self.answers.pop(0) if self.answers else TAKEN
         return web.Response(status=status, body=msgspec.json.encode(body))
 
-    async def get(self, path: str) -> bytes:
+    async def get(self, path: str, params: dict[str, str]) -> bytes:
         assert path == f"/api/v1/namespaces/{NAMESPACE}/configmaps/{SERVICE}-ca"
+        assert params == {"resourceVersion": "0"}, "from the API server's memory"
         if self.api_error:
             raise self.api_error
         self.reads += 1
-        certificate = self.certificates[0]
-        if len(self.certificates) > 1:
-            del self.certificates[0]
-        return msgspec.json.encode({"data": {CERTIFICATE_KEY: certificate}})
+        entry = self.entries[0]
+        if len(self.entries) > 1:
+            del self.entries[0]
+        return msgspec.json.encode({"data": entry.data()})
 
     async def run(self, until: Callable[[ReportSender], bool]) -> ReportSender:
         """Run the sender until something is so when it pauses."""
@@ -121,7 +124,7 @@ async def controller(
     tmp_path: Path, *answers: Answer, serving: ServingCertificate | None = None
 ) -> AsyncIterator[World]:
     serving = serving or make_serving_certificate(NAMESPACE, SERVICE)
-    world = World(tmp_path / "token", list(answers), [serving.certificate])
+    world = World(tmp_path / "token", list(answers), [LeaderEntry(serving.certificate)])
     world.token.write_text("secret\n")
     application = web.Application()
     application.router.add_post(REPORTS_PATH, world.answer)
@@ -210,7 +213,7 @@ async def test_each_failure_in_a_row_is_followed_by_a_longer_pause(tmp_path: Pat
         # News is spread over 0 s, so that pauses go by threes: a look, the spread, the failure.
         pauses = world.pauses_seconds[2::3]
         assert pauses[:6] == sorted(pauses[:6])
-        assert pauses[-1] > 20 * pauses[0]
+        assert pauses[-1] > 10 * pauses[0]
         assert max(pauses) <= 15.0
         assert sender.status.error == "Unavailable: not now"
 
@@ -233,7 +236,8 @@ async def test_refused_token_is_told_and_the_next_one_is_used(tmp_path: Path) ->
 
 async def test_certificate_is_read_once_and_anew_when_another_leads(tmp_path: Path) -> None:
     async with controller(tmp_path) as world:
-        world.certificates.insert(0, make_serving_certificate(NAMESPACE, SERVICE).certificate)
+        another = make_serving_certificate(NAMESPACE, SERVICE).certificate
+        world.entries.insert(0, LeaderEntry(another))
         await world.run_reports(3)
         assert world.reads == 2
         assert [one.full for one in world.reports] == [True, False, False]
@@ -250,7 +254,7 @@ async def test_certificate_for_another_service_is_not_trusted(tmp_path: Path) ->
 @pytest.mark.parametrize("body", ["", "no certificate"])
 async def test_config_map_without_a_certificate_is_told(tmp_path: Path, body: str) -> None:
     async with controller(tmp_path) as world:
-        world.certificates = [body]
+        world.entries = [LeaderEntry(body)]
         sender = await world.run(lambda sender: bool(sender.status.error))
         assert "holds no certificate" in sender.status.error
 
@@ -269,6 +273,120 @@ async def test_answer_that_no_controller_gives_leaves_the_report_in_doubt(tmp_pa
         )
 
 
+NOBODY = ("127.0.0.1", 1)
+
+
+async def test_reports_go_to_the_leader_itself_where_it_says_where_it_is(tmp_path: Path) -> None:
+    async with controller(tmp_path) as world:
+        (entry,) = world.entries
+        world.entries = [LeaderEntry(entry.certificate, world.address)]
+        world.address = NOBODY
+        sender = await world.run_reports(2)
+        assert sender.status.error == ""
+        assert world.reads == 1
+
+
+async def test_leader_that_has_ended_is_looked_for_where_the_next_one_says(tmp_path: Path) -> None:
+    async with controller(tmp_path) as world:
+        (entry,) = world.entries
+        ended = LeaderEntry(entry.certificate, NOBODY)
+        world.entries = [ended, ended, LeaderEntry(entry.certificate, world.address)]
+        world.address = None
+        with structlog.testing.capture_logs() as lines:
+            sender = await world.run_reports(2)
+        assert world.reads == 3
+        assert sender.status.error == ""
+        assert lines == [], "one leader follows another: nothing to tell"
+
+
+async def test_refused_connection_takes_no_trust_away(tmp_path: Path) -> None:
+    async with controller(tmp_path) as world:
+        service = world.address
+        world.address = NOBODY
+
+        def until(sender: ReportSender) -> bool:
+            if sender.status.error:
+                world.address, world.api_error = service, ApiUnreachable("away")
+            return len(world.reports) == 1
+
+        sender = await world.run(until)
+        assert sender.status.error == "", "reports do not depend on the API server"
+
+
+async def test_address_that_does_not_answer_is_looked_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("culvert.reports.sender.CONNECT_SECONDS", 0.2)
+    async with controller(tmp_path) as world:
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            (entry,) = world.entries
+            hung = LeaderEntry(entry.certificate, mute.getsockname())
+            world.entries = [hung, LeaderEntry(entry.certificate, world.address)]
+            errors: set[str] = set()
+
+            def until(sender: ReportSender) -> bool:
+                errors.add(sender.status.error)
+                return len(world.reports) == 1
+
+            await world.run(until)
+        assert world.reads == 2
+        assert any("cannot be reached" in one for one in errors), "nothing was sent"
+
+
+async def test_first_failures_are_quiet_and_later_ones_told_once(tmp_path: Path) -> None:
+    async with controller(tmp_path) as world:
+        service = world.address
+        world.address = NOBODY
+
+        def until(_: ReportSender) -> bool:
+            if world.reads == 6:
+                assert lines == []
+            if world.reads == 12:
+                world.address = service
+            return len(world.reports) == 1
+
+        with structlog.testing.capture_logs() as lines:
+            await world.run(until)
+        assert [line["event"] for line in lines] == [
+            "not reported; trying again",
+            "reports are taken again",
+        ]
+        assert "cannot be reached" in lines[0]["error"]
+
+
+async def test_failure_after_an_answer_is_followed_by_a_short_pause_again(tmp_path: Path) -> None:
+    async with controller(tmp_path, *[UNAVAILABLE] * 9, TAKEN, UNAVAILABLE) as world:
+
+        def change() -> None:
+            world.state = PROGRAMMED if len(world.reports) == 10 else PENDING
+
+        world.on_report = change
+        # Ten times a look and the spread; all but the tenth are failures, which have a third pause.
+        await world.run(lambda _: len(world.pauses_seconds) == 32)
+        assert len(world.reports) == 11
+        assert world.pauses_seconds[26] > 5.0
+        assert world.pauses_seconds[31] <= 0.5
+
+
+async def test_what_waits_for_a_leader_is_not_spread_again(tmp_path: Path) -> None:
+    spread = (200, Acknowledgement(spread_seconds=1000.0, heartbeat_seconds=60.0))
+    async with controller(tmp_path, spread) as world:
+        service = world.address
+
+        def change() -> None:
+            world.state, world.address = PROGRAMMED, NOBODY
+
+        world.on_report = change
+
+        def until(_: ReportSender) -> bool:
+            if world.reads == 4:
+                world.address = service
+            return len(world.reports) == 2
+
+        await world.run(until)
+        assert sum(pause > 15.0 for pause in world.pauses_seconds) <= 1
+
+
 def breaking(name: str, value: Any) -> Callable[[World], None]:
     return lambda world: setattr(world, name, value)
 
@@ -279,7 +397,7 @@ def breaking(name: str, value: Any) -> Callable[[World], None]:
         (breaking("address", None), "culvert-system/culvert-controller has no cluster IP"),
         (breaking("api_error", ApiUnreachable("away")), "certificate cannot be read: away"),
         (lambda world: world.token.unlink(), "no token for the controller"),
-        (breaking("address", ("127.0.0.1", 1)), "cannot be reached"),
+        (breaking("address", NOBODY), "cannot be reached"),
     ],
     ids=["no address", "API away", "no token", "nobody listens"],
 )

@@ -36,7 +36,9 @@ def controller(
     reports_address: Annotated[
         HttpAddress,
         typer.Option(
-            parser=parse_http_address, metavar="ADDRESS:PORT", help="Where agents report, by TLS."
+            parser=parse_http_address,
+            metavar="ADDRESS:PORT",
+            help="Where agents report, by TLS. They find it by itself, or 0.0.0.0 by the Service.",
         ),
     ] = _REPORTS_ADDRESS,
     http_address: Annotated[

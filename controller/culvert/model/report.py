@@ -24,9 +24,6 @@ REPORTS_PATH = "/v1/reports"
 TOKEN_AUDIENCE = "culvert-controller"
 """The audience of the tokens that agents show; another's token is refused."""
 
-CERTIFICATE_KEY = "ca.crt"
-"""Where ``trust_config_map`` has the leader's certificate, PEM."""
-
 MAX_REPORT_BYTES = 16 << 20
 """Of one report. An object takes about 200 bytes, a finding about 400."""
 
@@ -145,8 +142,3 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 def server_name(namespace: str, service: str) -> str:
     """The name in the certificate of the controller's Service."""
     return f"{service}.{namespace}.svc"
-
-
-def trust_config_map(service: str) -> str:
-    """Name of the ConfigMap that holds the certificate of the controller that leads."""
-    return f"{service}-ca"

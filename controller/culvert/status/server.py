@@ -65,8 +65,11 @@ async def serve(
     where: Path | tuple[str, int],
     *,
     tls: ssl.SSLContext | None = None,
+    listening: asyncio.Event | None = None,
 ) -> None:
     """Serve until cancelled, on a Unix socket, readable by its owner only, or an address and port.
+
+    ``listening`` is set once connections are taken.
 
     Raises:
         OSError: the socket cannot be made.
@@ -76,6 +79,8 @@ async def serve(
     await runner.setup()
     try:
         await web.SockSite(runner, listener, ssl_context=tls).start()
+        if listening is not None:
+            listening.set()
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
