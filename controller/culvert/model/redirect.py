@@ -51,6 +51,12 @@ class ProxyListener(IntEnum):
     """A pod address that speaks HTTP: goes to exactly that address."""
     POD_TCP = 4
     """A pod address of opaque TCP: goes to exactly that address."""
+    POD_MESH = 5
+    """The address of another node's pod: goes there by mutual TLS."""
+    POD_LOCAL_TCP = 6
+    """The address of a pod of this node that has policies, an opaque port."""
+    POD_LOCAL_HTTP = 7
+    """The same, a port that speaks HTTP."""
 
 
 class DestinationFlag(IntFlag):

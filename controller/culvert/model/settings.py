@@ -15,6 +15,9 @@ class ListenerPorts(msgspec.Struct, frozen=True):
     service_tcp: int = 15002
     pod_http: int = 15003
     pod_tcp: int = 15004
+    pod_mesh: int = 15005
+    pod_local_tcp: int = 15006
+    pod_local_http: int = 15007
 
     def of(self, listener: ProxyListener) -> int:
         """The port of a listener.
@@ -27,6 +30,9 @@ class ListenerPorts(msgspec.Struct, frozen=True):
             ProxyListener.SERVICE_TCP: self.service_tcp,
             ProxyListener.POD_HTTP: self.pod_http,
             ProxyListener.POD_TCP: self.pod_tcp,
+            ProxyListener.POD_MESH: self.pod_mesh,
+            ProxyListener.POD_LOCAL_TCP: self.pod_local_tcp,
+            ProxyListener.POD_LOCAL_HTTP: self.pod_local_http,
         }[listener]
 
 
@@ -52,5 +58,11 @@ class Settings(msgspec.Struct, frozen=True):
     receive_budget_bytes: int = 4 * 1024 * 1024
     redirect_max_bytes: int = 1 << 30
     drain_seconds: float = 30.0
+    tunnel_port: int = 15008
+    """Where each node's proxy takes connections from other nodes, in host order."""
+    identity: bool = False
+    """Whether pods have certificates, and traffic between nodes is encrypted."""
+    trust_domain: str = "cluster.local"
+    """The SPIFFE trust domain of the mesh."""
     traffic: TrafficOverrides = NOTHING_SAID
     """Defaults for every Service; the Service and its policies may say otherwise."""
