@@ -14,7 +14,9 @@ from culvert.compile.node import compile_constant
 from culvert.compile.packing import (
     CLUSTER_TYPE,
     ENDPOINT_TYPE,
+    EXTENSION_TYPE,
     LISTENER_TYPE,
+    ROUTE_TYPE,
     SCOPED_ROUTE_TYPE,
 )
 from culvert.model.desired import Desired, Resource
@@ -24,9 +26,10 @@ from culvert.model.settings import Settings
 from culvert.model.world import World
 from culvert.sources.manifests import Manifests, Signature, assemble_world, parse_manifest
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
-from envoy.config.route.v3 import scoped_route_pb2
+from envoy.config.route.v3 import route_pb2, scoped_route_pb2
 from google.protobuf import json_format
 
 MESSAGES: Mapping[str, Any] = {
@@ -34,6 +37,8 @@ MESSAGES: Mapping[str, Any] = {
     CLUSTER_TYPE: cluster_pb2.Cluster,
     ENDPOINT_TYPE: endpoint_pb2.ClusterLoadAssignment,
     SCOPED_ROUTE_TYPE: scoped_route_pb2.ScopedRouteConfiguration,
+    ROUTE_TYPE: route_pb2.RouteConfiguration,
+    EXTENSION_TYPE: extension_pb2.TypedExtensionConfig,
 }
 MAPS = (
     "filter_metadata",
@@ -46,6 +51,8 @@ FILES = {
     CLUSTER_TYPE: "clusters.yaml",
     ENDPOINT_TYPE: "endpoints.yaml",
     SCOPED_ROUTE_TYPE: "routes.yaml",
+    ROUTE_TYPE: "pod_routes.yaml",
+    EXTENSION_TYPE: "extensions.yaml",
 }
 
 
@@ -69,6 +76,7 @@ def read_case(folder: Path) -> Case:
         msgspec.convert(case.get("settings", {}), Settings),
         case.get("cgroups", {}),
     )
+    world = msgspec.structs.replace(world, identity_numbers=case.get("identityNumbers", {}))
     return Case(folder.name, case["node"], world, case.get("showConstant", False))
 
 

@@ -10,9 +10,11 @@ from culvert.model.endpoint import Endpoint, EndpointPort, EndpointSlice
 from culvert.model.key import ObjectKey
 from culvert.model.node import ZONE_LABEL, Namespace, Node
 from culvert.model.policy import (
+    AuthorizationPolicy,
     MeshConfig,
     MtlsMode,
     PeerAuthentication,
+    Rule,
     TargetRef,
     TrafficPolicy,
 )
@@ -46,13 +48,16 @@ ANNOTATIONS = st.sampled_from(
         {"culvert.dev/access-log": "all", "culvert.dev/session-affinity": "none"},
     ]
 )
-ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "fd00::1"])
+ADDRESSES = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1"])
 PORT_NAMES = st.sampled_from(["", "http", "tcp", "grpc-x"])
 PORT_NUMBERS = st.sampled_from([80, 81])
 
 namespaces = st.builds(Namespace, st.sampled_from(NAMESPACES), MESH_LABELS)
 nodes = st.builds(
-    Node, st.sampled_from(NODES), st.sampled_from([{}, {ZONE_LABEL: "x"}, {ZONE_LABEL: "y"}])
+    Node,
+    st.sampled_from(NODES),
+    st.sampled_from([{}, {ZONE_LABEL: "x"}, {ZONE_LABEL: "y"}]),
+    st.sampled_from([(), ("192.0.2.1",), ("192.0.2.2", "2001:db8::2")]),
 )
 workloads = st.builds(
     Workload,
@@ -63,6 +68,7 @@ workloads = st.builds(
     addresses=st.lists(ADDRESSES, max_size=2, unique=True).map(tuple),
     phase=st.sampled_from(Phase),
     host_network=st.booleans(),
+    service_account=st.sampled_from(["default", "other"]),
     labels=MESH_LABELS,
     annotations=ANNOTATIONS,
 )
@@ -89,7 +95,7 @@ services = st.builds(
 
 def endpoint_slices() -> st.SearchStrategy[EndpointSlice]:
     def of(version: int) -> st.SearchStrategy[EndpointSlice]:
-        texts = ["10.0.0.1", "10.0.0.2"] if version == 4 else ["fd00::1"]
+        texts = ["10.0.0.1", "10.0.0.2", "10.0.0.3"] if version == 4 else ["fd00::1"]
         endpoints = st.builds(
             Endpoint,
             addresses=st.sampled_from(texts).map(lambda text: (text,)),
@@ -122,7 +128,14 @@ traffic = st.builds(
     outlier_detection=st.sampled_from([None, OutlierDetection()]),
     access_log=st.sampled_from([None, *AccessLog]),
 )
-settings = st.builds(Settings, fail_open=st.booleans(), acceleration=st.booleans(), traffic=traffic)
+settings = st.builds(
+    Settings,
+    fail_open=st.booleans(),
+    acceleration=st.booleans(),
+    traffic=traffic,
+    identity=st.booleans(),
+    trust_domain=st.sampled_from(["cluster.local", "example.org"]),
+)
 
 targets = st.lists(
     st.builds(
@@ -142,6 +155,14 @@ traffic_policies = st.builds(
     created_seconds=st.integers(0, 1),
     targets=targets,
     traffic=traffic,
+)
+authorization_policies = st.builds(
+    AuthorizationPolicy,
+    namespace=st.sampled_from(NAMESPACES),
+    name=st.just("x"),
+    targets=targets,
+    selector=st.sampled_from([None, {}, {"culvert.dev/mesh": "enabled"}]),
+    rules=st.sampled_from([(), (Rule(),)]),
 )
 mesh_configs = st.one_of(
     st.none(),
@@ -187,6 +208,13 @@ def changes() -> st.SearchStrategy[Mapping[str, Any]]:
             targets=targets,
             mode=st.just(MtlsMode.STRICT),
         ).map(lambda value: {"peer_authentications": (value.key, value)}),
+        authorization_policies.map(lambda value: {"authorization_policies": (value.key, value)}),
+        st.sampled_from(NAMESPACES).map(
+            lambda name: {"authorization_policies": (ObjectKey(name, "x"), None)}
+        ),
+        st.sampled_from(
+            [{}, {"spiffe://cluster.local/ns/one/sa/default": 1}, {"spiffe://other": 65535}]
+        ).map(lambda numbers: {"identity_numbers": numbers}),
     )
 
 
@@ -204,10 +232,17 @@ def changed(world: World, change: Mapping[str, Any]) -> World:
 
 BUSY = World(
     namespaces={name: Namespace(name, {"culvert.dev/mesh": "enabled"}) for name in NAMESPACES},
-    nodes={name: Node(name, {ZONE_LABEL: zone}) for name, zone in zip(NODES, "xy", strict=True)},
+    nodes={
+        name: Node(name, {ZONE_LABEL: zone}, (address,))
+        for name, zone, address in zip(NODES, "xy", ("192.0.2.1", "192.0.2.2"), strict=True)
+    },
     workloads={
-        ObjectKey("one", name): Workload("one", name, uid, "node-a", (address,), Phase.RUNNING)
-        for name, uid, address in (("p", "u1", "10.0.0.1"), ("q", "u2", "10.0.0.2"))
+        ObjectKey("one", name): Workload("one", name, uid, node, (address,), Phase.RUNNING)
+        for name, uid, address, node in (
+            ("p", "u1", "10.0.0.1", "node-a"),
+            ("q", "u2", "10.0.0.2", "node-a"),
+            ("r", "u3", "10.0.0.3", "node-b"),
+        )
     },
     services={
         ObjectKey("one", name): Service(
@@ -228,11 +263,12 @@ BUSY = World(
             (EndpointPort(80, "http"),),
             tuple(
                 Endpoint((address,), node=node)
-                for address, node in zip(("10.0.0.1", "10.0.0.2"), NODES, strict=True)
+                for address, node in zip(("10.0.0.1", "10.0.0.3"), NODES, strict=True)
             ),
         )
     },
     local_cgroups={"u1": 1, "u2": 2},
+    settings=Settings(identity=True),
 )
 """A world in which most single changes show: two Services claim one address, zones matter."""
 

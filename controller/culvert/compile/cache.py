@@ -13,6 +13,7 @@ from culvert.compile.node import assemble, compile_constant, with_settings_in_fo
 from culvert.compile.pod_cache import PodCache
 from culvert.compile.policies import attach_traffic_policies
 from culvert.compile.service_cache import ServiceCache
+from culvert.compile.target_cache import TargetCache
 from culvert.compile.topology import topology_of
 from culvert.model.desired import Desired, Resource
 from culvert.model.settings import Settings
@@ -28,6 +29,7 @@ class CachedCompiler:
         self._constant: tuple[Resource, ...] = ()
         self._services = ServiceCache()
         self._pods = PodCache(node_name)
+        self._targets = TargetCache(node_name)
         self._desired: Desired | None = None
 
     def compile(self, world: World) -> Desired:
@@ -42,13 +44,17 @@ class CachedCompiler:
             self._constant = compile_constant(world.settings)
         attachments = attach_traffic_policies(world.traffic_policies, world.services)
         topology = topology_of(world.nodes, self.node_name)
+        targets = self._targets.table(world)
         desired = assemble(
             world,
             self.node_name,
-            self._services.parts(world, topology, attachments),
+            self._services.parts(
+                world, topology, attachments, targets.by_address, targets.take_changes()
+            ),
             self._pods.table(world),
             self._constant,
             attachments,
+            targets,
         )
         self._desired = desired if self._desired is None else _sharing(desired, self._desired)
         return self._desired

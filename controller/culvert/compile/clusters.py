@@ -14,6 +14,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 
 from culvert.compile.access_log import cluster_metadata
 from culvert.compile.http import MAX_HEADERS_KIB, common_options, http1_options, http2_options
+from culvert.compile.internal import internal_match
 from culvert.compile.limits import circuit_breakers, outlier_detection
 from culvert.compile.names import POD_HTTP_CLUSTER, POD_TCP_CLUSTER
 from culvert.compile.packing import duration, pack, resource
@@ -45,6 +46,8 @@ def compile_service_cluster(
     """The cluster of a Service port, with its endpoints by EDS under the name ``endpoints``."""
     cluster = _cluster(name, traffic, settings)
     cluster.alt_stat_name = stat_name
+    if settings.identity:
+        cluster.transport_socket_matches.append(internal_match())
     cluster.type = Cluster.EDS
     cluster.eds_cluster_config.CopyFrom(
         Cluster.EdsClusterConfig(
@@ -70,16 +73,24 @@ def compile_service_cluster(
 
 def compile_pod_clusters(settings: Settings) -> tuple[Resource, ...]:
     """The two clusters that connect to the original destination itself."""
-    clusters = []
+    return tuple(
+        resource(name, original_destination_cluster(name, protocol, settings))
+        for name, protocol in (
+            (POD_HTTP_CLUSTER, Protocol.HTTP),
+            (POD_TCP_CLUSTER, Protocol.TCP),
+        )
+    )
+
+
+def original_destination_cluster(name: str, protocol: Protocol, settings: Settings) -> Cluster:
+    """A cluster that connects where the connection was going."""
     traffic = ServiceTraffic(connect_timeout_seconds=settings.connect_timeout_seconds)
-    for name, protocol in ((POD_HTTP_CLUSTER, Protocol.HTTP), (POD_TCP_CLUSTER, Protocol.TCP)):
-        cluster = _cluster(name, traffic, settings)
-        cluster.type = Cluster.ORIGINAL_DST
-        cluster.lb_policy = Cluster.CLUSTER_PROVIDED
-        if protocol.is_http:
-            _set_http_options(cluster, protocol, settings)
-        clusters.append(resource(name, cluster))
-    return tuple(clusters)
+    cluster = _cluster(name, traffic, settings)
+    cluster.type = Cluster.ORIGINAL_DST
+    cluster.lb_policy = Cluster.CLUSTER_PROVIDED
+    if protocol.is_http:
+        _set_http_options(cluster, protocol, settings)
+    return cluster
 
 
 def _cluster(name: str, traffic: ServiceTraffic, settings: Settings) -> Cluster:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from envoy.config.core.v3.address_pb2 import Address, SocketAddress
 from envoy.config.endpoint.v3.endpoint_components_pb2 import (
     Endpoint as EndpointMessage,
 )
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 
+from culvert.compile.internal import INBOUND_HTTP, INBOUND_TCP, inbound_endpoint, tunnel_endpoint
 from culvert.compile.packing import resource
+from culvert.compile.sockets import socket_address
+from culvert.compile.targets import NO_TARGETS, Target, Targets
+from culvert.compile.tls import server_name_of
 from culvert.compile.topology import Topology
 from culvert.model.address import packed_address
 from culvert.model.desired import Resource
@@ -94,15 +97,25 @@ def rank_backends(
     return tuple(tuple(group) for group in groups if group)
 
 
-def compile_endpoints(name: str, groups: Sequence[Sequence[Backend]]) -> Resource:
-    """The load assignment of one Service port and family, one priority per group."""
+def compile_endpoints(
+    name: str,
+    groups: Sequence[Sequence[Backend]],
+    targets: Targets = NO_TARGETS,
+    *,
+    is_http: bool = False,
+) -> Resource:
+    """The load assignment of one Service port and family, one priority per group.
+
+    An endpoint that ``targets`` has a hop for is inside the proxy.
+    """
     return resource(
         name,
         ClusterLoadAssignment(
             cluster_name=name,
             endpoints=[
                 LocalityLbEndpoints(
-                    priority=priority, lb_endpoints=[_lb_endpoint(backend) for backend in group]
+                    priority=priority,
+                    lb_endpoints=[_lb_endpoint(b, targets.get(b.address), is_http) for b in group],
                 )
                 for priority, group in enumerate(groups)
             ],
@@ -110,11 +123,11 @@ def compile_endpoints(name: str, groups: Sequence[Sequence[Backend]]) -> Resourc
     )
 
 
-def _lb_endpoint(backend: Backend) -> LbEndpoint:
-    return LbEndpoint(
-        endpoint=EndpointMessage(
-            address=Address(
-                socket_address=SocketAddress(address=backend.address, port_value=backend.port_host)
-            )
-        )
-    )
+def _lb_endpoint(backend: Backend, target: Target | None, is_http: bool) -> LbEndpoint:
+    address, port_host = backend.address, backend.port_host
+    if target is not None and target.hops(port_host):
+        if target.is_local:
+            return inbound_endpoint(INBOUND_HTTP if is_http else INBOUND_TCP, address, port_host)
+        server_name = server_name_of(target.principal)
+        return tunnel_endpoint(address, port_host, target.tunnel, target.principal, server_name)
+    return LbEndpoint(endpoint=EndpointMessage(address=socket_address(address, port_host)))

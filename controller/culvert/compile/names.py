@@ -8,6 +8,11 @@ endpoints                 ``ns/svc|80``                            one per Servi
 scope                     ``10.96.0.10:80``                        its key, so that an address that
                                                                    changes hands never conflicts
 clusters of pod traffic   ``pod|http``, ``pod|tcp``                one each
+cluster to other nodes    ``tunnel``                               one
+another node's pod        ``tunnel|10.1.2.3``                      one per address; the proxy asks
+                                                                   for it when it needs it
+a node's own pods         ``inbound|http``, ``inbound|tcp``        to the listener that judges
+                          ``local|http``, ``local|tcp``            from there to the pod
 ========================  =======================================  ===============================
 
 Names of an IPv6 part of a Service end in ``|ipv6``: a connection to an IPv6 address goes to IPv6
@@ -22,6 +27,10 @@ from culvert.model.key import ObjectKey
 POD_HTTP_CLUSTER = "pod|http"
 POD_TCP_CLUSTER = "pod|tcp"
 TCP_CLUSTER_PREFIX = "tcp|"
+TUNNEL_CLUSTER = "tunnel"
+LOCAL_HTTP_CLUSTER = "local|http"
+LOCAL_TCP_CLUSTER = "local|tcp"
+TUNNEL_CLUSTER_PREFIX = "tunnel|"
 
 
 def ip_version(address: str) -> int:

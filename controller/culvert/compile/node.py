@@ -10,7 +10,9 @@ import msgspec
 
 from culvert.compile.clusters import compile_pod_clusters
 from culvert.compile.enrolment import check_namespace
+from culvert.compile.inbound import compile_inbound
 from culvert.compile.listeners import compile_listeners
+from culvert.compile.mesh import compile_mesh
 from culvert.compile.mesh_settings import settings_in_force
 from culvert.compile.outcomes import Claims, judge
 from culvert.compile.packing import RESOURCE_TYPES
@@ -18,6 +20,8 @@ from culvert.compile.pod_table import PodTable
 from culvert.compile.policies import TrafficAttachments, attach_traffic_policies
 from culvert.compile.redirect import compile_redirect, settle_claims
 from culvert.compile.service import Claim, ServicePart, compile_service
+from culvert.compile.target_cache import TargetCache
+from culvert.compile.targets import TargetTable
 from culvert.compile.topology import topology_of
 from culvert.compile.workload import compile_workload
 from culvert.model.desired import Desired, Resource
@@ -37,6 +41,7 @@ def compile_node(world: World, node_name: str) -> Desired:
     topology = topology_of(world.nodes, node_name)
     attachments = attach_traffic_policies(world.traffic_policies, world.services)
     slices = slices_by_service(world.endpoint_slices)
+    targets = TargetCache(node_name).table(world)
     services = [
         compile_service(
             service,
@@ -45,6 +50,7 @@ def compile_node(world: World, node_name: str) -> Desired:
             topology,
             world.settings,
             attachments.of(key),
+            targets.by_address,
         )
         for key, service in sorted(world.services.items())
     ]
@@ -62,7 +68,7 @@ def compile_node(world: World, node_name: str) -> Desired:
         for key, workload in sorted(world.workloads.items())
     )
     constant = compile_constant(world.settings)
-    return assemble(world, node_name, services, pods, constant, attachments)
+    return assemble(world, node_name, services, pods, constant, attachments, targets)
 
 
 def with_settings_in_force(world: World) -> World:
@@ -75,7 +81,8 @@ def with_settings_in_force(world: World) -> World:
 
 def compile_constant(settings: Settings) -> tuple[Resource, ...]:
     """The resources that no object of the cluster changes."""
-    return (*compile_listeners(settings), *compile_pod_clusters(settings))
+    constant = (*compile_listeners(settings), *compile_pod_clusters(settings))
+    return (*constant, *compile_inbound(settings)) if settings.identity else constant
 
 
 def slices_by_service(
@@ -95,6 +102,7 @@ def assemble(
     pods: PodTable,
     constant: Sequence[Resource],
     attachments: TrafficAttachments,
+    targets: TargetTable,
 ) -> Desired:
     """Put parts together and settle their conflicts; ``services`` are in order of their keys.
 
@@ -102,13 +110,21 @@ def assemble(
     """
     claims, conflicts = settle_claims(services)
     node = world.nodes.get(node_name)
+    node_addresses = node.addresses if node else ()
+    mesh = compile_mesh(world, node_addresses, services, targets)
     redirect, redirect_findings = compile_redirect(
-        claims, services, pods, world.settings, node.addresses if node else ()
+        claims, services, pods, world.settings, node_addresses, mesh.destinations
     )
     resources: dict[str, dict[str, Resource]] = {type_url: {} for type_url in RESOURCE_TYPES}
-    for resource in chain(constant, *(claim.resources for claim in claims)):
+    for resource in chain(constant, mesh.resources, *(claim.resources for claim in claims)):
         resources[resource.type_url][resource.name] = resource
-    findings = {*world.findings, *conflicts, *redirect_findings, *pods.findings()}
+    findings = {
+        *world.findings,
+        *conflicts,
+        *redirect_findings,
+        *pods.findings(),
+        *mesh.findings,
+    }
     for part in services:
         findings.update(part.findings)
     for namespace in world.namespaces.values():

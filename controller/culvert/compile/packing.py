@@ -18,8 +18,18 @@ LISTENER_TYPE = TYPE_URL_PREFIX + "envoy.config.listener.v3.Listener"
 CLUSTER_TYPE = TYPE_URL_PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINT_TYPE = TYPE_URL_PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
 SCOPED_ROUTE_TYPE = TYPE_URL_PREFIX + "envoy.config.route.v3.ScopedRouteConfiguration"
+ROUTE_TYPE = TYPE_URL_PREFIX + "envoy.config.route.v3.RouteConfiguration"
+EXTENSION_TYPE = TYPE_URL_PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
+SECRET_TYPE = TYPE_URL_PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 
-RESOURCE_TYPES = (CLUSTER_TYPE, ENDPOINT_TYPE, LISTENER_TYPE, SCOPED_ROUTE_TYPE)
+RESOURCE_TYPES = (
+    CLUSTER_TYPE,
+    ENDPOINT_TYPE,
+    EXTENSION_TYPE,
+    LISTENER_TYPE,
+    SCOPED_ROUTE_TYPE,
+    ROUTE_TYPE,
+)
 """Every type a compiled snapshot holds, present even where it has no resources."""
 
 

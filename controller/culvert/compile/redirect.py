@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from culvert.compile.names import socket_address_text
 from culvert.compile.pod_table import PodTable
@@ -21,6 +22,8 @@ from culvert.model.redirect import (
     address_text,
 )
 from culvert.model.settings import Settings
+
+NO_DESTINATIONS: Mapping[DestinationKey, Destination] = MappingProxyType({})
 
 
 def settle_claims(services: Iterable[ServicePart]) -> tuple[list[Claim], list[Finding]]:
@@ -52,14 +55,17 @@ def compile_redirect(
     pods: PodTable,
     settings: Settings,
     node_addresses: Iterable[str],
+    of_mesh: Mapping[DestinationKey, Destination] = NO_DESTINATIONS,
 ) -> tuple[RedirectTable, list[Finding]]:
     """The maps of one node. ``node_addresses`` are the node's own, from which its proxy connects.
+
+    ``of_mesh`` goes over what pods say of their own addresses.
 
     Where several entries name one destination: a port that its pod excludes is left alone;
     otherwise a Service's virtual address wins over an endpoint, an endpoint over a pod.
     """
     of_pods, excluded = pods.destinations()
-    destinations = dict(of_pods)
+    destinations = {**of_pods, **of_mesh}
     endpoints, findings = _settle_endpoints(services)
     destinations.update(endpoints)
     destinations.update(excluded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from culvert.compile.clusters import compile_service_cluster
 from culvert.compile.endpoints import compile_endpoints, rank_backends, select_backends
@@ -16,6 +17,7 @@ from culvert.compile.names import (
 )
 from culvert.compile.protocol import Protocol, is_unknown_reserved
 from culvert.compile.routes import compile_scope
+from culvert.compile.targets import NO_TARGETS, Target, Targets
 from culvert.compile.topology import Topology
 from culvert.compile.traffic import NO_POLICY, ServicePolicy, settle_traffic
 from culvert.model.codes import (
@@ -51,18 +53,27 @@ class Claim:
     resources: tuple[Resource, ...] = ()
 
 
+class LocalPort(NamedTuple):
+    """A port of a pod of this node, and whether the Service says that it speaks HTTP."""
+
+    address: str
+    port_host: int
+    is_http: bool
+
+
 @dataclass(frozen=True, slots=True)
 class ServicePart:
     """What one Service adds to a node.
 
     ``virtual`` are claims on its own addresses, ``endpoints`` (headless Services) on addresses
-    that belong to its endpoints.
+    that belong to its endpoints. ``local_ports`` are ports of this node's pods that it leads to.
     """
 
     subject: str
     virtual: tuple[Claim, ...] = ()
     endpoints: tuple[Claim, ...] = ()
     findings: tuple[Finding, ...] = ()
+    local_ports: tuple[LocalPort, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,7 @@ class _Frame:
     topology: Topology
     settings: Settings
     policy: ServicePolicy
+    targets: Targets
 
     def protocol(self, port: ServicePort) -> Protocol:
         return self.enrolment.protocols[port.port_host]
@@ -91,13 +103,17 @@ def compile_service(
     topology: Topology,
     settings: Settings,
     policy: ServicePolicy = NO_POLICY,
+    targets: Targets = NO_TARGETS,
 ) -> ServicePart:
-    """Compile one Service with the endpoint slices that belong to it, and the policies for it."""
+    """Compile one Service with the endpoint slices that belong to it, and the policies for it.
+
+    ``targets`` say which of its endpoints are not reached directly.
+    """
     subject = f"Service {service.key}"
     enrolment = enrol_service(service, namespace, settings)
     if not enrolment.captured:
         return ServicePart(subject, findings=enrolment.findings)
-    frame = _Frame(service, enrolment, slices, topology, settings, policy)
+    frame = _Frame(service, enrolment, slices, topology, settings, policy, targets)
     ports, port_findings = _tcp_ports(frame)
     virtual: list[Claim] = []
     endpoints: list[Claim] = []
@@ -109,7 +125,8 @@ def compile_service(
         elif service.kind is ServiceKind.HEADLESS:
             endpoints += _claim_endpoints(frame, port, field)
     findings = (*enrolment.findings, *_check_shape(service), *port_findings)
-    return ServicePart(subject, tuple(virtual), tuple(endpoints), findings)
+    local_ports = tuple(sorted(_local_ports(frame, [port for _, port in ports])))
+    return ServicePart(subject, tuple(virtual), tuple(endpoints), findings, local_ports)
 
 
 def _tcp_ports(frame: _Frame) -> tuple[list[tuple[str, ServicePort]], list[Finding]]:
@@ -185,7 +202,7 @@ def _claim_address(frame: _Frame, port: ServicePort, address: str, field: str) -
     by_eds = endpoints_name(service.key, port.port_host, version)
     backends = select_backends(service, port, frame.slices, version)
     groups = rank_backends(service, backends, frame.topology, traffic.locality)
-    assignment = compile_endpoints(by_eds, groups)
+    assignment = compile_endpoints(by_eds, groups, frame.targets, is_http=protocol.is_http)
     name = (
         http_cluster_name(service.key, port.port_host, version)
         if protocol.is_http
@@ -208,15 +225,46 @@ def _claim_address(frame: _Frame, port: ServicePort, address: str, field: str) -
 
 def _claim_endpoints(frame: _Frame, port: ServicePort, field: str) -> list[Claim]:
     """Every endpoint, ready or not: which of them DNS hands out is not for the proxy to judge."""
-    http = frame.protocol(port).is_http
-    destination = Destination(
-        ProxyListener.POD_HTTP if http else ProxyListener.POD_TCP, frame.flags
-    )
-    keys = {
-        DestinationKey(address16(endpoint.addresses[0]), target.port_host)
+    is_http = frame.protocol(port).is_http
+    addresses = {
+        (endpoint.addresses[0], target.port_host)
         for part in frame.slices
         for target in part.ports
         if target.name == port.name and target.protocol == port.protocol
         for endpoint in part.endpoints
     }
-    return [Claim(key, destination, field, port.name) for key in sorted(keys)]
+    claims = [
+        Claim(
+            DestinationKey(address16(address), port_host),
+            Destination(_pod_listener(frame.targets.get(address), port_host, is_http), frame.flags),
+            field,
+            port.name,
+        )
+        for address, port_host in addresses
+    ]
+    return sorted(claims, key=lambda claim: claim.key)
+
+
+def _pod_listener(target: Target | None, port_host: int, is_http: bool) -> ProxyListener:
+    if target is None or not target.hops(port_host):
+        return ProxyListener.POD_HTTP if is_http else ProxyListener.POD_TCP
+    if not target.is_local:
+        return ProxyListener.POD_MESH
+    return ProxyListener.POD_LOCAL_HTTP if is_http else ProxyListener.POD_LOCAL_TCP
+
+
+def _local_ports(frame: _Frame, ports: Sequence[ServicePort]) -> set[LocalPort]:
+    if not frame.targets:
+        return set()
+    found = set()
+    for port in ports:
+        is_http = frame.protocol(port).is_http
+        for part in frame.slices:
+            for of_slice in part.ports:
+                if of_slice.name != port.name or of_slice.protocol != port.protocol:
+                    continue
+                for endpoint in part.endpoints:
+                    target = frame.targets.get(endpoint.addresses[0])
+                    if target is not None and target.is_local:
+                        found.add(LocalPort(endpoint.addresses[0], of_slice.port_host, is_http))
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from culvert.compile.changes import changed_keys
 from culvert.compile.policies import TrafficAttachments
 from culvert.compile.service import ServicePart, compile_service
+from culvert.compile.targets import NO_TARGETS, Targets
 from culvert.compile.topology import Topology
 from culvert.compile.traffic import ServicePolicy
 from culvert.model.endpoint import EndpointSlice
@@ -25,22 +27,29 @@ class ServiceCache:
         self._topology: Topology | None = None
         self._parts: dict[ObjectKey, ServicePart] = {}
         self._slices_of: dict[ObjectKey, dict[ObjectKey, EndpointSlice]] = {}
+        self._services_at: dict[str, Counter[ObjectKey]] = {}
         self._services: Mapping[ObjectKey, Service] = {}
         self._slices: Mapping[ObjectKey, EndpointSlice] = {}
         self._namespaces: Mapping[str, Namespace] = {}
         self._policies: Mapping[ObjectKey, ServicePolicy] = {}
 
     def parts(
-        self, world: World, topology: Topology, attachments: TrafficAttachments
+        self,
+        world: World,
+        topology: Topology,
+        attachments: TrafficAttachments,
+        targets: Targets = NO_TARGETS,
+        changed_targets: Iterable[str] = (),
     ) -> Sequence[ServicePart]:
         """A part for each of a world's Services, in order of their keys.
 
-        ``world`` has the settings in force.
+        ``world`` has the settings in force; ``changed_targets`` are the addresses whose targets are
+        not those of the last call.
         """
         if world.settings != self._settings or topology != self._topology:
             self._forget()
         is_out_of_order = False
-        for key in self._stale(world, attachments):
+        for key in self._stale(world, attachments) | self._leading_to(changed_targets):
             service = world.services.get(key)
             if service is None:
                 self._parts.pop(key, None)
@@ -53,6 +62,7 @@ class ServiceCache:
                 topology,
                 world.settings,
                 attachments.of(key),
+                targets,
             )
         if is_out_of_order:
             self._parts = dict(sorted(self._parts.items(), key=lambda item: item[0]))
@@ -85,13 +95,29 @@ class ServiceCache:
                 touched.add(have.service_key)
                 of_service = self._slices_of[have.service_key]
                 del of_service[key]
+                self._unlink(have)
                 if not of_service:
                     del self._slices_of[have.service_key]
             if want is not None:
                 touched.add(want.service_key)
                 self._slices_of.setdefault(want.service_key, {})[key] = want
+                for endpoint in want.endpoints:
+                    counts = self._services_at.setdefault(endpoint.addresses[0], Counter())
+                    counts[want.service_key] += 1
         return touched
 
+    def _unlink(self, part: EndpointSlice) -> None:
+        for endpoint in part.endpoints:
+            counts = self._services_at[endpoint.addresses[0]]
+            counts[part.service_key] -= 1
+            if not counts[part.service_key]:
+                del counts[part.service_key]
+                if not counts:
+                    del self._services_at[endpoint.addresses[0]]
+
+    def _leading_to(self, addresses: Iterable[str]) -> set[ObjectKey]:
+        return {key for address in addresses for key in self._services_at.get(address, ())}
+
     def _forget(self) -> None:
-        self._parts, self._slices_of = {}, {}
+        self._parts, self._slices_of, self._services_at = {}, {}, {}
         self._services, self._slices, self._namespaces, self._policies = {}, {}, {}, {}

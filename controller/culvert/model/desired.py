@@ -31,6 +31,11 @@ class Resource:
         """Build a resource whose version is derived from its bytes."""
         return cls(type_url, name, sha256(body).hexdigest()[:16], body)
 
+    @classmethod
+    def held_back(cls, type_url: str, name: str) -> Resource:
+        """One that is about to come: whoever asks for it is not told that there is none."""
+        return cls(type_url, name, "", b"")
+
 
 Snapshot = Mapping[str, Mapping[str, Resource]]
 """type URL -> resource name -> resource."""

@@ -42,6 +42,7 @@ class Workload(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...] = ()
     phase: Phase = Phase.PENDING
     host_network: bool = False
+    service_account: str = "default"
     labels: Mapping[str, str] = {}
     annotations: Mapping[str, str] = {}
     ports: tuple[ContainerPort, ...] = ()

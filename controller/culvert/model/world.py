@@ -26,8 +26,10 @@ class World(msgspec.Struct, frozen=True):
 
     Sources keep an object's identity while its value is unchanged, so that identity can key a
     cache. ``local_cgroups`` maps the UID of a pod on this node to its cgroup v2 id (the inode
-    number of its directory). ``settings`` are those the node was started with; ``mesh_config`` goes
-    over them. ``findings`` are those of the source: what it could not read.
+    number of its directory). ``identity_numbers`` are the numbers (1 to 65535) of this
+    node's identities by SPIFFE ID: the kernel gives the proxy the number, the proxy knows the name.
+    ``settings`` are those the node was started with; ``mesh_config`` goes over them. ``findings``
+    are those of the source: what it could not read.
     """
 
     namespaces: Mapping[str, Namespace] = {}
@@ -40,5 +42,6 @@ class World(msgspec.Struct, frozen=True):
     peer_authentications: Mapping[ObjectKey, PeerAuthentication] = {}
     authorization_policies: Mapping[ObjectKey, AuthorizationPolicy] = {}
     local_cgroups: Mapping[str, int] = {}
+    identity_numbers: Mapping[str, int] = {}
     settings: Settings = Settings()
     findings: tuple[Finding, ...] = ()

@@ -73,6 +73,7 @@ def workload(seen: wire.PodObject) -> Workload:
         ),
         phase=Phase(phase),
         host_network=bool(spec.host_network),
+        service_account=spec.service_account_name or "default",
         labels=seen.metadata.labels or {},
         annotations=seen.metadata.annotations or {},
         ports=ports,

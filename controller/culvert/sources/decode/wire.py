@@ -68,6 +68,7 @@ class PodSpec(Wire, frozen=True):
 
     node_name: str | None = None
     host_network: bool | None = None
+    service_account_name: str | None = None
     containers: tuple[Container, ...] | None = None
 
 

@@ -29,6 +29,7 @@ class RemotePodSpec(wire.Wire, frozen=True):
 
     node_name: str | None = None
     host_network: bool | None = None
+    service_account_name: str | None = None
 
 
 class RemotePod(wire.Wire, frozen=True):
@@ -79,7 +80,11 @@ def remote_pod(seen: RemotePod) -> Workload | None:
     full = objects.workload(
         wire.PodObject(
             seen.metadata,
-            wire.PodSpec(node_name=spec.node_name, host_network=spec.host_network),
+            wire.PodSpec(
+                node_name=spec.node_name,
+                host_network=spec.host_network,
+                service_account_name=spec.service_account_name,
+            ),
             seen.status,
         )
     )
@@ -91,6 +96,7 @@ def remote_pod(seen: RemotePod) -> Workload | None:
         # It leads to a pod's cgroup, and those of other nodes are not here.
         uid="",
         node=intern(full.node),
+        service_account=intern(full.service_account),
         labels=_with_prefix(full.labels, OWN_PREFIX),
         annotations=_with_prefix(full.annotations, OWN_PREFIX),
     )

@@ -1,0 +1,73 @@
+"""What identities add to a node: who calls, the tunnels, and the ways to other nodes' pods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from culvert.compile.identities import compile_identities
+from culvert.compile.service import ServicePart
+from culvert.compile.targets import TargetTable, local_pods
+from culvert.compile.tunnel import compile_pod_routes, compile_tunnel
+from culvert.model.desired import Resource
+from culvert.model.finding import Finding
+from culvert.model.redirect import (
+    Destination,
+    DestinationKey,
+    ProxyListener,
+    address16,
+)
+from culvert.model.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class MeshPart:
+    """What identities add; nothing where the mesh has none.
+
+    ``destinations`` go over those of the pods themselves.
+    """
+
+    resources: tuple[Resource, ...] = ()
+    destinations: Mapping[DestinationKey, Destination] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+
+def compile_mesh(
+    world: World,
+    node_addresses: Iterable[str],
+    services: Sequence[ServicePart],
+    targets: TargetTable,
+) -> MeshPart:
+    """The part of one node. ``world`` has the settings in force."""
+    settings = world.settings
+    if not settings.identity:
+        return MeshPart()
+    local = targets.local()
+    http_ports = _http_ports(services)
+    pods = local_pods(local, http_ports)
+    destinations = dict(targets.destinations)
+    for pod in pods:
+        for port_host in pod.http_ports - local[pod.address].excluded_ports:
+            key = DestinationKey(address16(pod.address), port_host)
+            destinations[key] = Destination(ProxyListener.POD_LOCAL_HTTP)
+    resources = (
+        compile_identities(world.identity_numbers),
+        *compile_tunnel(settings, node_addresses),
+        compile_pod_routes(pods),
+        *(cluster for _, cluster in sorted(targets.clusters.items())),
+    )
+    return MeshPart(resources, destinations)
+
+
+def _http_ports(services: Iterable[ServicePart]) -> dict[str, frozenset[int]]:
+    """Ports by address that speak HTTP; one of which Services say both is opaque."""
+    said: dict[tuple[str, int], bool] = {}
+    for part in services:
+        for port in part.local_ports:
+            key = port.address, port.port_host
+            said[key] = said.get(key, True) and port.is_http
+    found: dict[str, set[int]] = {}
+    for (address, port_host), is_http in said.items():
+        if is_http:
+            found.setdefault(address, set()).add(port_host)
+    return {address: frozenset(ports) for address, ports in found.items()}
