@@ -46,6 +46,7 @@ MAPS = (
     "typed_extension_protocol_options",
     "typed_per_filter_config",
 )
+STRUCTS = ("filter_metadata", "value")
 FILES = {
     LISTENER_TYPE: "listeners.yaml",
     CLUSTER_TYPE: "clusters.yaml",
@@ -127,9 +128,20 @@ def _with_maps_in_order(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: _with_maps_in_order(dict(sorted(item.items())) if key in MAPS else item)
+        key: _sorted(item)
+        if key in STRUCTS
+        else _with_maps_in_order(dict(sorted(item.items())) if key in MAPS else item)
         for key, item in value.items()
     }
+
+
+def _sorted(value: Any) -> Any:
+    """A ``Struct`` is a map at every level."""
+    if isinstance(value, list):
+        return [_sorted(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _sorted(item) for key, item in sorted(value.items())}
 
 
 def _redirect(table: RedirectTable) -> Mapping[str, Any]:
