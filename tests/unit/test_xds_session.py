@@ -199,6 +199,37 @@ class TestSubscriptions:
         response = only(session.on_request(DeltaRequest(SECRET, subscribe=("s",))))
         assert names(response) == ["s"]
 
+    def test_a_name_that_is_held_back_is_answered_when_it_comes(self) -> None:
+        session = new_session()
+        session.on_snapshot(snapshot(Resource.held_back(SECRET, "s")))
+        assert session.on_request(DeltaRequest(SECRET, subscribe=("s",))) == []
+        assert session.statistics().settled
+        response = only(session.on_snapshot(snapshot(resource(SECRET, "s"))))
+        assert names(response) == ["s"]
+
+    def test_what_is_held_back_leaves_the_proxy_what_it_has(self) -> None:
+        session = new_session()
+        session.on_request(DeltaRequest(SECRET, subscribe=("s",), initial_versions={"s": "1"}))
+        assert session.on_snapshot(snapshot(Resource.held_back(SECRET, "s"))) == []
+        assert session.on_request(DeltaRequest(SECRET, subscribe=("s",))) == []
+        assert names(only(session.on_snapshot(snapshot(resource(SECRET, "s", "1"))))) == ["s"]
+
+    def test_a_cluster_on_demand_goes_to_who_names_it(self) -> None:
+        session = new_session()
+        wanted = snapshot(cluster("a"), cluster("tunnel|10.1.0.1"), cluster("tunnel|10.1.0.2"))
+        session.on_snapshot(wanted)
+        written = settle(session, session.on_request(DeltaRequest(CLUSTER)))
+        assert [names(one) for one in written] == [["a"]]
+        asked = session.on_request(DeltaRequest(CLUSTER, subscribe=("tunnel|10.1.0.2",)))
+        assert names(only(asked)) == ["tunnel|10.1.0.2"]
+
+    def test_a_vanished_cluster_on_demand_is_removed_where_it_is_held(self) -> None:
+        session = new_session()
+        session.on_snapshot(snapshot(cluster("tunnel|10.1.0.1"), cluster("tunnel|10.1.0.2")))
+        settle(session, session.on_request(DeltaRequest(CLUSTER)))
+        settle(session, session.on_request(DeltaRequest(CLUSTER, subscribe=("tunnel|10.1.0.1",))))
+        assert only(session.on_snapshot(snapshot())).removed == ("tunnel|10.1.0.1",)
+
 
 class TestReconnection:
     def test_same_versions_are_not_sent_again(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from culvert.compile.names import TUNNEL_CLUSTER_PREFIX
+
 _PREFIX: Final = "type.googleapis.com/"
 
 CLUSTER: Final = _PREFIX + "envoy.config.cluster.v3.Cluster"
@@ -13,8 +15,17 @@ SECRET: Final = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 LISTENER: Final = _PREFIX + "envoy.config.listener.v3.Listener"
 SCOPED_ROUTE: Final = _PREFIX + "envoy.config.route.v3.ScopedRouteConfiguration"
 ROUTE: Final = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+EXTENSION: Final = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 
-SEND_ORDER: Final = (CLUSTER, ENDPOINTS, SECRET, LISTENER, SCOPED_ROUTE, ROUTE)
+SEND_ORDER: Final = (
+    CLUSTER,
+    ENDPOINTS,
+    SECRET,
+    EXTENSION,
+    LISTENER,
+    SCOPED_ROUTE,
+    ROUTE,
+)
 """What is referred to comes before what refers to it (make before break)."""
 
 KNOWN: Final = frozenset(SEND_ORDER)
@@ -37,9 +48,18 @@ REFERRERS: Final = {
     CLUSTER: frozenset({LISTENER, SCOPED_ROUTE, ROUTE}),
     ENDPOINTS: frozenset({CLUSTER}),
     SECRET: frozenset({CLUSTER, LISTENER}),
+    EXTENSION: frozenset({LISTENER}),
     ROUTE: frozenset({LISTENER, SCOPED_ROUTE}),
 }
 """Type -> the types whose resources may name one of it."""
+
+
+def is_on_demand(type_url: str, name: str) -> bool:
+    """Whether a resource is for proxies that ask for it by name, wildcard or not.
+
+    Clusters of single pods are: a proxy needs those of the pods that its own connect to.
+    """
+    return type_url == CLUSTER and name.startswith(TUNNEL_CLUSTER_PREFIX)
 
 
 def in_send_order(type_urls: Iterable[str]) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from culvert.model.desired import Resource
 from culvert.xds.exchange import WILDCARD, DeltaRequest
+from culvert.xds.resource_types import is_on_demand
 
 ABSENT = ""
 """The version of a resource that is not there; digests are never empty."""
@@ -70,6 +71,7 @@ class Subscription:
       a batch that it rejects as a whole, so such a name is sent until it is accepted alone.
     - ``owed``: names to be sent even though the proxy has that version (it asked again, or its
       cluster warms anew).
+    - Held-back resources are never due; whoever asked for one is answered when it comes.
     - ``suspects``: parts of a rejected batch, each to be sent in a response of its own.
     """
 
@@ -90,7 +92,7 @@ class Subscription:
 
     def covers(self, name: str) -> bool:
         """Whether the proxy is interested in ``name``."""
-        return self.wildcard or name in self.names
+        return name in self.names or (self.wildcard and not is_on_demand(self.type_url, name))
 
     def open(self, request: DeltaRequest, *, implicit_wildcard: bool, distrust: bool) -> None:
         """Take the first request of the stream for this type.
@@ -168,6 +170,11 @@ class Subscription:
         resource = (self.want or {}).get(name)
         return resource.version if resource else ABSENT
 
+    def is_held_back(self, name: str) -> bool:
+        """Whether ``name`` is about to come (``Resource.held_back``): what the proxy has, stays."""
+        resource = (self.want or {}).get(name)
+        return resource is not None and resource.version == ABSENT
+
     def settled(self, name: str) -> bool:
         """Whether the proxy has exactly the wanted version, beyond doubt."""
         return self.have.get(name, ABSENT) == self.want_version(name) and name not in self.doubtful
@@ -180,7 +187,7 @@ class Subscription:
             rejection = self.rejected.get(name)
             refused = rejection is not None and rejection.version == self.want_version(name)
             needed = name in self.owed or not self.settled(name)
-            if self.covers(name) and needed and not refused:
+            if self.covers(name) and needed and not refused and not self.is_held_back(name):
                 self.due.add(name)
             else:
                 self.due.discard(name)
