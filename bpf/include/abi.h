@@ -20,17 +20,22 @@ enum cv_listener {
 	CV_LISTENER_SERVICE_TCP = 2,
 	CV_LISTENER_POD_HTTP = 3,
 	CV_LISTENER_POD_TCP = 4,
-	CV_LISTENER_COUNT = 5,
+	CV_LISTENER_POD_MESH = 5,
+	CV_LISTENER_POD_LOCAL_TCP = 6,
+	CV_LISTENER_POD_LOCAL_HTTP = 7,
+	CV_LISTENER_COUNT = 8,
 };
 
 enum cv_config_flag {
 	CV_CONFIG_ACCELERATE = 1,
+	/* The proxy is told who calls: in the place of the caller's port (sock_addr/connect.c). */
+	CV_CONFIG_IDENTITY = 2,
 };
 
 struct cv_config {
 	struct cv_address proxy4;	/* all zero: the proxy has no IPv4 address */
 	struct cv_address proxy6;	/* all zero: the proxy has no IPv6 address */
-	__be16 listener_port_be[8];	/* indexed by enum cv_listener */
+	__be16 listener_port_be[CV_LISTENER_COUNT];
 	__u32 flags;			/* enum cv_config_flag */
 	__u32 budget_bytes;		/* most a receiver may have queued before sends go by TCP */
 	__u32 max_redirect_bytes;	/* larger sends go by TCP */
@@ -67,7 +72,7 @@ struct cv_pod {
 	struct cv_address address4;	/* the pod's own; all zero: none */
 	struct cv_address address6;
 	__u32 flags;			/* enum cv_pod_flag */
-	__u32 reserved;
+	__u32 identity_number;		/* 1 to 65535; 0: it has no identity */
 };
 
 struct cv_excluded_port_key {
@@ -112,11 +117,14 @@ struct cv_peer {
 	__u64 socket_cookie;		/* never reused: tells a recycled address from the socket meant */
 };
 
+/* What is kept with a captured socket, and after the hand-off with the one the proxy accepted. */
 struct cv_original {
-	struct cv_address address;
+	struct cv_address address;	/* asked for by the application */
+	struct cv_address own;		/* the pod's, of that family; all zero: not known yet */
 	__be16 port_be;
-	__u16 family;			/* AF_INET or AF_INET6, of the socket; 0: not captured */
-	__u32 reserved;
+	__u16 family;			/* AF_INET or AF_INET6, of the client; 0: not captured */
+	__u16 identity_number;		/* of the pod; 0: it has no identity */
+	__u16 is_accepted;		/* 1: this is the proxy's end */
 };
 
 struct cv_counter {
@@ -161,7 +169,8 @@ enum cv_verdict {
 	CV_SEND_TCP_BUDGET = 32,
 	CV_SEND_TCP_LEFT_SOCKHASH = 33,
 	CV_ENROL_SKIP_PEER_NOT_ENROLLED = 34,
-	CV_VERDICT_COUNT = 35,
+	CV_HANDOFF_WRONG_SOURCE = 35,
+	CV_VERDICT_COUNT = 36,
 };
 
 #endif

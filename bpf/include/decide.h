@@ -60,6 +60,26 @@ CV_INLINE void cv_connection_key_reverse(struct cv_connection_key *out,
 	out->reserved = 0;
 }
 
+CV_INLINE int cv_is_proxy_port(const struct cv_config *config, __be16 port_be)
+{
+	int listener;
+
+#pragma unroll
+	for (listener = CV_LISTENER_DIRECT + 1; listener < CV_LISTENER_COUNT; listener++) {
+		if (port_be == config->listener_port_be[listener])
+			return 1;
+	}
+	return 0;
+}
+
+/* Whether captured connections end here. */
+CV_INLINE int cv_is_proxy_end(const struct cv_config *config, const struct cv_address *address,
+			      __be16 port_be)
+{
+	return cv_is_proxy_port(config, port_be) && (cv_address_equal(address, &config->proxy4) ||
+						     cv_address_equal(address, &config->proxy6));
+}
+
 /*
  * What connect() to a destination should do, once the maps were asked. PASS leaves the call as it
  * is, DENY fails it with EPERM.
@@ -104,6 +124,38 @@ CV_INLINE enum cv_verdict cv_decide_connect(const struct cv_connect_facts *facts
 		return CV_CONNECT_PASS_FAIL_OPEN;
 	/* Fail closed needs no rule of its own: nothing listens, so the kernel refuses. */
 	return CV_CONNECT_REDIRECTED;
+}
+
+/*
+ * Whether the proxy may take a captured connection for its pod's. A pod with CAP_NET_ADMIN can
+ * connect from any address that it has given itself: another pod's must not pass. Until the cluster
+ * has said which address is the pod's own, any passes that no other pod of the node has.
+ */
+struct cv_handoff_facts {
+	__u32 own_is_known;
+	__u32 is_own;			/* the socket's address is the pod's own */
+	__u32 is_of_another;		/* the socket's address is known to be somebody else's */
+};
+
+CV_INLINE enum cv_verdict cv_decide_handoff(const struct cv_config *config,
+					    const struct cv_handoff_facts *facts)
+{
+	if (!(config->flags & CV_CONFIG_IDENTITY) || facts->is_own)
+		return CV_HANDOFF_STORED;
+	if (facts->own_is_known || facts->is_of_another)
+		return CV_HANDOFF_WRONG_SOURCE;
+	return CV_HANDOFF_STORED;
+}
+
+/*
+ * What the proxy is shown as the port of a connection that it accepted: the number of the caller's
+ * identity, 0 where nobody vouches for the caller. The port itself would be taken for a number.
+ */
+CV_INLINE __u16 cv_decide_peer_number(const struct cv_original *original)
+{
+	if (!original || !original->family || !original->is_accepted)
+		return 0;
+	return original->identity_number;
 }
 
 /*

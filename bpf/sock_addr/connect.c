@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * cgroup/connect4 and connect6: choose the proxy for a pod's outgoing TCP connection, and
- * cgroup/getpeername4 and 6: give the application back the address it asked for.
+ * cgroup/getpeername4 and 6: give the application back the address it asked for, and tell the proxy
+ * who calls it. accept() runs these two as well (inet_getname in the kernel's net/ipv4/af_inet.c).
  */
 #include "decide.h"
 #include "maps.h"
@@ -139,8 +140,11 @@ cv_connect(struct bpf_sock_addr *ctx, struct cv_address *asked, u16 family,
 	if (!saved)
 		return cv_count(CV_CONNECT_DENY_NO_MEMORY, 0);
 	saved->address = *asked;
+	saved->own = cv_address_is_mapped4(asked) ? pod->address4 : pod->address6;
 	saved->port_be = port_be;
 	saved->family = family;
+	saved->identity_number = (u16)pod->identity_number;
+	saved->is_accepted = 0;
 	return cv_count(CV_CONNECT_REDIRECTED, 0);
 }
 
@@ -187,27 +191,60 @@ int cv_connect6(struct bpf_sock_addr *ctx)
 	return cv_is_denied(verdict) ? CV_REFUSE : CV_ALLOW;
 }
 
+/* A captured connection accepted by the proxy: whose it is, in the place of the caller's port. */
+static inline __attribute__((always_inline)) void
+cv_show_identity(struct bpf_sock_addr *ctx, const struct cv_address *local, u32 local_port_host,
+		 struct cv_original *saved)
+{
+	struct cv_config *config = cv_config_get();
+
+	if (!config || !(config->flags & CV_CONFIG_IDENTITY))
+		return;
+	if (!cv_is_proxy_end(config, local, bpf_htons((u16)local_port_host)))
+		return;
+	ctx->user_port = bpf_htons(cv_decide_peer_number(saved));
+}
+
 int cv_getpeername4(struct bpf_sock_addr *ctx)
 {
-	struct cv_original *saved = cv_originals.sk_storage_get(ctx->sk, 0, 0);
+	struct bpf_sock *sk = ctx->sk; /* read once: each load is a new pointer to the verifier */
+	struct cv_original *saved;
+	struct cv_address local;
 
-	if (saved && saved->family == AF_INET) {
+	if (!sk)
+		return CV_ALLOW;
+	saved = cv_originals.sk_storage_get(sk, 0, 0);
+	if (saved && saved->family == AF_INET && !saved->is_accepted) {
 		ctx->user_ip4 = saved->address.word_be[3];
 		ctx->user_port = saved->port_be;
+		return CV_ALLOW;
 	}
+	cv_address_from4(&local, sk->src_ip4);
+	cv_show_identity(ctx, &local, sk->src_port, saved);
 	return CV_ALLOW;
 }
 
 int cv_getpeername6(struct bpf_sock_addr *ctx)
 {
-	struct cv_original *saved = cv_originals.sk_storage_get(ctx->sk, 0, 0);
+	struct bpf_sock *sk = ctx->sk;
+	struct cv_original *saved;
+	struct cv_address local;
 
-	if (saved && saved->family == AF_INET6) {
+	if (!sk)
+		return CV_ALLOW;
+	saved = cv_originals.sk_storage_get(sk, 0, 0);
+	if (saved && saved->family == AF_INET6 && !saved->is_accepted) {
 		ctx->user_ip6[0] = saved->address.word_be[0];
 		ctx->user_ip6[1] = saved->address.word_be[1];
 		ctx->user_ip6[2] = saved->address.word_be[2];
 		ctx->user_ip6[3] = saved->address.word_be[3];
 		ctx->user_port = saved->port_be;
+		return CV_ALLOW;
 	}
+	local.word_be[0] = sk->src_ip6[0];
+	local.word_be[1] = sk->src_ip6[1];
+	local.word_be[2] = sk->src_ip6[2];
+	local.word_be[3] = sk->src_ip6[3];
+	cv_show_identity(ctx, &local, sk->src_port, saved);
 	return CV_ALLOW;
 }

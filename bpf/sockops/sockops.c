@@ -110,34 +110,28 @@ static inline __attribute__((always_inline)) void cv_handoff_store(struct bpf_so
 								   struct cv_connection_key *key)
 {
 	struct bpf_sock *sk = ctx->sk; /* read once: each load is a new pointer to the verifier */
+	struct cv_config *config = cv_config_get();
+	struct cv_handoff_facts facts = {};
 	struct cv_original *saved;
 
-	if (!sk)
+	if (!sk || !config)
 		return;
 	saved = cv_originals.sk_storage_get(sk, 0, 0);
 	if (!saved || !saved->family)
 		return;
+	facts.own_is_known = !cv_address_is_zero(&saved->own);
+	facts.is_own = cv_address_equal(&key->local, &saved->own);
+	if (!facts.own_is_known)
+		facts.is_of_another = cv_local.lookup(&key->local) != 0;
+	if (cv_decide_handoff(config, &facts) != CV_HANDOFF_STORED) {
+		/* The proxy finds nothing that it was asked for, and refuses the connection. */
+		cv_count(CV_HANDOFF_WRONG_SOURCE, 0);
+		return;
+	}
 	if (cv_handoff.update(key, saved))
 		cv_count(CV_HANDOFF_FULL, 0);
 	else
 		cv_count(CV_HANDOFF_STORED, 0);
-}
-
-static inline __attribute__((always_inline)) int cv_is_proxy_port(struct cv_config *config,
-								  __be16 port_be)
-{
-	return port_be == config->listener_port_be[CV_LISTENER_SERVICE_HTTP] ||
-	       port_be == config->listener_port_be[CV_LISTENER_SERVICE_TCP] ||
-	       port_be == config->listener_port_be[CV_LISTENER_POD_HTTP] ||
-	       port_be == config->listener_port_be[CV_LISTENER_POD_TCP];
-}
-
-static inline __attribute__((always_inline)) int cv_is_proxy_end(struct cv_config *config,
-								 struct cv_connection_key *key)
-{
-	return cv_is_proxy_port(config, key->local_port_be) &&
-	       (cv_address_equal(&key->local, &config->proxy4) ||
-		cv_address_equal(&key->local, &config->proxy6));
 }
 
 /* Proxy: the accepted socket takes over what its client had asked for. */
@@ -150,7 +144,7 @@ static inline __attribute__((always_inline)) void cv_handoff_take(struct bpf_soc
 	struct cv_original *original, *saved;
 	struct bpf_sock *sk = ctx->sk;
 
-	if (!config || !cv_is_proxy_end(config, key) || !sk)
+	if (!config || !cv_is_proxy_end(config, &key->local, key->local_port_be) || !sk)
 		return;
 	cv_connection_key_reverse(&client, key);
 	original = cv_handoff.lookup(&client);
@@ -159,8 +153,10 @@ static inline __attribute__((always_inline)) void cv_handoff_take(struct bpf_soc
 		return;
 	}
 	saved = cv_originals.sk_storage_get(sk, &none, BPF_SK_STORAGE_GET_F_CREATE);
-	if (saved)
+	if (saved) {
 		*saved = *original;
+		saved->is_accepted = 1;
+	}
 	cv_handoff.delete(&client);
 	cv_count(CV_HANDOFF_TAKEN, 0);
 }
@@ -174,7 +170,7 @@ static inline __attribute__((always_inline)) void cv_count_listener(struct bpf_s
 	s64 *listeners = cv_proxy_listeners.lookup(&slot);
 
 	cv_connection_key_of_sockops(&key, ctx);
-	if (config && listeners && cv_is_proxy_end(config, &key))
+	if (config && listeners && cv_is_proxy_end(config, &key.local, key.local_port_be))
 		__sync_fetch_and_add(listeners, change);
 }
 

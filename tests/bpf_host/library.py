@@ -34,6 +34,14 @@ class ConnectFacts(ctypes.Structure):
     )
 
 
+class HandoffFacts(ctypes.Structure):
+    """``struct cv_handoff_facts``."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_uint32) for name in ("own_is_known", "is_own", "is_of_another")
+    )
+
+
 class SendFacts(ctypes.Structure):
     """``struct cv_send_facts``."""
 
@@ -69,6 +77,7 @@ class EnrolFacts(ctypes.Structure):
 
 FACTS = {
     "cv_connect_facts": ConnectFacts,
+    "cv_handoff_facts": HandoffFacts,
     "cv_send_facts": SendFacts,
     "cv_enrol_facts": EnrolFacts,
 }

@@ -22,7 +22,7 @@ sequence = st.integers(0, 2**32 - 1)
     cidr=flag,
     proxy=flag,
     known=flag,
-    listener=st.integers(0, 6),
+    listener=st.integers(0, 9),
     destination=flag,
     listens=flag,
     family=flag,
@@ -45,7 +45,7 @@ def test_captured_pod_never_reaches_a_known_destination_unless_something_allows_
     captured = bool(pod & PodMapFlag.CAPTURED)
     fail_open = bool(pod & PodMapFlag.FAIL_OPEN or destination)
     excused = (
-        not captured or not known or not 1 <= listener <= 4 or bool(own) or bool(port) or bool(cidr)
+        not captured or not known or not 1 <= listener <= 7 or bool(own) or bool(port) or bool(cidr)
     )
     passes = verdict.name.startswith("CONNECT_PASS")
     if captured and proxy:

@@ -154,6 +154,7 @@ def _redirect(table: RedirectTable) -> Mapping[str, Any]:
         },
         "pods": {
             cgroup_id: {
+                **({"identity_number": pod.identity_number} if pod.identity_number else {}),
                 "flags": _words(pod.flags),
                 "addresses": [address_text(address) for address in pod.addresses],
                 "excluded_ports": sorted(pod.excluded_ports),

@@ -51,6 +51,9 @@ PORTS = {
     ProxyListener.SERVICE_TCP: 15002,
     ProxyListener.POD_HTTP: 15003,
     ProxyListener.POD_TCP: 15004,
+    ProxyListener.POD_MESH: 15005,
+    ProxyListener.POD_LOCAL_TCP: 15006,
+    ProxyListener.POD_LOCAL_HTTP: 15007,
 }
 SO_ORIGINAL_DST = 80
 """``linux/netfilter_ipv4.h``; the same number for IPv6."""
@@ -179,6 +182,7 @@ class DataPath:
         excluded_ports: Collection[int] = (),
         excluded_cidrs: Collection[tuple[Address16, int]] = (),
         local: LocalFlag = LocalFlag.ACCELERATED,
+        identity_number: int = 0,
     ) -> Pod:
         """Make a pod, and its entries with the next ``apply``; no flags: it is not in the mesh."""
         pod = self.node.add_pod(name)
@@ -189,6 +193,7 @@ class DataPath:
                 addresses=(address16(pod.ipv4), address16(pod.ipv6)),
                 excluded_ports=frozenset(excluded_ports),
                 excluded_cidrs=frozenset(excluded_cidrs),
+                identity_number=identity_number,
             )
             for own in (pod.ipv4, pod.ipv6):
                 self.table.local[address16(own)] = local
@@ -209,6 +214,11 @@ class DataPath:
     def accelerate(self, **settings: Any) -> None:
         """Switch acceleration on, with other settings of ``RedirectConfig`` as given; applies."""
         self.config = replace(self.config, **{"accelerate": True, **settings})
+        self.apply()
+
+    def identify(self) -> None:
+        """Have the proxy shown identity numbers; applies."""
+        self.config = replace(self.config, identity=True)
         self.apply()
 
     def pair(
@@ -280,9 +290,12 @@ class ProxyStandIn:
         family: socket.AddressFamily = socket.AF_INET,
     ) -> socket.socket:
         """A listening socket; accepting times out, so that a missing connection fails a test."""
-        made = self._sockets.request(
-            family, socket.SOCK_STREAM, bind=self.address(listener, family), listen=1024
-        )
+        return self.listen_at(self.address(listener, family))
+
+    def listen_at(self, address: Peer) -> socket.socket:
+        """The same at any of the node's addresses."""
+        family = socket.AF_INET6 if ":" in address.address else socket.AF_INET
+        made = self._sockets.request(family, socket.SOCK_STREAM, bind=address, listen=1024)
         made.settimeout(10)
         return made
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
+from culvert.redirect.abi import Config, ConfigFlag
+from culvert.redirect.encode import CONFIG
 from culvert.redirect.removal import remove_data_path
 from culvert.redirect.syscall import object_get, object_pin
 
@@ -87,6 +89,23 @@ def pinned(data_path: DataPath) -> Iterator[Path]:
         yield root
     finally:
         remove_data_path(root)
+
+
+def test_removal_stops_capture_first(pinned: Path) -> None:
+    """Else new connections would reach a proxy that cannot be told where they were meant to go."""
+    links = [line for line in remove_data_path(pinned) if line.startswith("link ")]
+    assert links[:2] == ["link pods-connect4", "link pods-connect6"]
+
+
+def test_removal_leaves_no_port_to_be_taken_for_an_identity(own_data_path: DataPath) -> None:
+    """The proxy still runs, and takes ports for numbers."""
+    client = own_data_path.add_pod("client", identity_number=7)
+    asked = own_data_path.capture("10.96.0.10", 80)
+    own_data_path.identify()
+    with own_data_path.proxy.listen(), client.connect(asked):
+        remove_data_path(own_data_path.loaded.root)
+        (raw,) = own_data_path.maps.read()[CONFIG].values()
+    assert Config.from_buffer_copy(raw).flags == ConfigFlag.IDENTITY
 
 
 def test_removing_again_finds_nothing(pinned: Path) -> None:

@@ -23,11 +23,14 @@ from hypothesis import strategies as st
 _ADDRESSES = [address16(text) for text in ("10.0.0.1", "10.0.0.2", "fd00::1")]
 _CONFIG = compile_redirect_config(Settings())
 
-configs = st.sampled_from([_CONFIG, replace(_CONFIG, budget_bytes=1)])
+configs = st.sampled_from([_CONFIG, replace(_CONFIG, budget_bytes=1, identity=True)])
 keys = st.builds(DestinationKey, st.sampled_from(_ADDRESSES), st.sampled_from([0, 80]))
 destinations = st.builds(Destination, st.sampled_from(ProxyListener))
 pods = st.builds(
-    Pod, st.just(PodFlag.CAPTURED), excluded_ports=st.frozensets(st.sampled_from([1, 2]))
+    Pod,
+    st.just(PodFlag.CAPTURED),
+    excluded_ports=st.frozensets(st.sampled_from([1, 2])),
+    identity_number=st.sampled_from([0, 65535]),
 )
 tables = st.builds(
     RedirectTable,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 import pytest
 from culvert.model.redirect import (
@@ -24,7 +25,9 @@ from culvert.redirect.encode import (
     EXCLUDED_PORTS,
     LOCAL,
     PODS,
+    encode_config,
     encode_table,
+    shows_identity,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +50,22 @@ def test_config_holds_ports_in_network_order_and_a_missing_family_as_zero() -> N
     assert value.listener_port_be[ProxyListener.SERVICE_HTTP] == socket.htons(15001)
     assert (value.flags, value.budget_bytes, value.max_redirect_bytes) == (1, 7, 9)
     assert (value.pod_level_min, value.pod_level_max) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("accelerate", "identity", "flags"),
+    [(False, False, 0), (True, False, 1), (False, True, 2), (True, True, 3)],
+)
+def test_config_has_a_flag_for_each_feature(accelerate: bool, identity: bool, flags: int) -> None:
+    config = encode_config(replace(SETTINGS, accelerate=accelerate, identity=identity))
+    assert abi.Config.from_buffer_copy(config).flags == flags
+    assert shows_identity(config) == identity
+
+
+def test_pod_has_its_identity_number_in_its_entry() -> None:
+    table = RedirectTable(pods={5: Pod(PodFlag.CAPTURED, identity_number=65535)})
+    ((_, raw),) = encode_table(SETTINGS, table)[PODS].items()
+    assert abi.Pod.from_buffer_copy(raw).identity_number == 65535
 
 
 def test_destination_is_keyed_by_address_and_port_in_network_order() -> None:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from culvert.redirect.encode import DESTINATIONS, PODS, RECONCILED_MAPS, MapContents
+import pytest
+from culvert.model.redirect import ProxyListener, RedirectConfig
+from culvert.redirect.encode import (
+    CONFIG,
+    DESTINATIONS,
+    PODS,
+    RECONCILED_MAPS,
+    MapContents,
+    encode_config,
+)
 from culvert.redirect.memory import MemoryMaps
 from culvert.redirect.plan import Put, Remove, diff, phases
 from hypothesis import given
@@ -55,13 +64,35 @@ def test_pod_is_written_last_and_removed_first() -> None:
 def test_destination_is_captured_after_the_proxy_knows_and_released_before_it_forgets(
     have: MapContents, want: MapContents
 ) -> None:
-    plan = phases(diff(have, want))
+    plan = phases(diff(have, want), have)
     assert all(
         isinstance(change, Put) and change.map_name == DESTINATIONS for change in plan.after_proxy
     )
     assert not any(
         isinstance(change, Put) and change.map_name == DESTINATIONS for change in plan.before_proxy
     )
+
+
+def config(*, identity: bool) -> MapContents:
+    listener_ports = {ProxyListener.SERVICE_TCP: 15002}
+    made = RedirectConfig(None, None, listener_ports, accelerate=False, identity=identity)
+    return {CONFIG: {bytes(4): encode_config(made)}}
+
+
+@pytest.mark.parametrize(
+    ("have", "want", "before_proxy"),
+    [
+        ({}, config(identity=False), True),
+        ({}, config(identity=True), True),
+        (config(identity=False), config(identity=True), True),
+        (config(identity=True), config(identity=False), False),
+    ],
+)
+def test_numbers_are_shown_for_as_long_as_the_proxy_takes_a_port_for_one(
+    have: MapContents, want: MapContents, before_proxy: bool
+) -> None:
+    plan = phases(diff(have, want), have)
+    assert (len(plan.before_proxy), len(plan.after_proxy)) == (before_proxy, not before_proxy)
 
 
 def test_full_map_refuses_new_entries_and_keeps_and_updates_old_ones() -> None:

@@ -129,7 +129,7 @@ class DataPath:
         want = self._encoder.encode(config, table)
         if self._have is None:
             self._have = await self._in_thread(self._maps.read)
-        plan = phases(diff(self._have, want))
+        plan = phases(diff(self._have, want), self._have)
         full = await self._write(plan.before_proxy)
         if not self.attached:
             # Before the proxy listens: its listening sockets are counted from their first moment.

@@ -63,6 +63,7 @@ def compile_node(world: World, node_name: str) -> Desired:
                 node_name,
                 world.local_cgroups.get(workload.uid),
                 world.settings,
+                world.identity_numbers,
             ),
         )
         for key, workload in sorted(world.workloads.items())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from culvert.compile.changes import changed_keys
 from culvert.compile.pod_table import PodTable
+from culvert.compile.targets import principal_of
 from culvert.compile.workload import compile_workload
 from culvert.model.key import ObjectKey
 from culvert.model.node import Namespace
@@ -24,6 +25,7 @@ class PodCache:
         self._workloads: Mapping[ObjectKey, Workload] = {}
         self._namespaces: Mapping[str, Namespace] = {}
         self._cgroups: Mapping[str, int] = {}
+        self._numbers: Mapping[str, int] = {}
 
     def table(self, world: World) -> PodTable:
         """The table of a world's pods; ``world`` has the settings in force."""
@@ -40,11 +42,12 @@ class PodCache:
                 self._node_name,
                 world.local_cgroups.get(workload.uid),
                 world.settings,
+                world.identity_numbers,
             )
             self._table.put(key, part)
         self._settings = world.settings
         self._workloads, self._namespaces = world.workloads, world.namespaces
-        self._cgroups = world.local_cgroups
+        self._cgroups, self._numbers = world.local_cgroups, world.identity_numbers
         return self._table
 
     def _stale(self, world: World) -> set[ObjectKey]:
@@ -57,8 +60,16 @@ class PodCache:
                 for key, workload in world.workloads.items()
                 if key.namespace in namespaces or workload.uid in uids
             )
+        principals = changed_keys(self._numbers, world.identity_numbers)
+        if principals:
+            stale.update(
+                key
+                for key, workload in world.workloads.items()
+                if workload.node == self._node_name
+                and principal_of(workload, world.settings) in principals
+            )
         return stale
 
     def _forget(self) -> None:
         self._table = PodTable()
-        self._workloads, self._namespaces, self._cgroups = {}, {}, {}
+        self._workloads, self._namespaces, self._cgroups, self._numbers = {}, {}, {}, {}

@@ -94,6 +94,7 @@ def compile_redirect_config(settings: Settings) -> RedirectConfig:
         accelerate=True,
         budget_bytes=settings.receive_budget_bytes,
         max_redirect_bytes=settings.redirect_max_bytes,
+        identity=settings.identity,
     )
 
 

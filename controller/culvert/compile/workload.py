@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from culvert.compile.enrolment import enrol_pod
+from culvert.compile.targets import principal_of
 from culvert.model.finding import Finding
 from culvert.model.node import Namespace
 from culvert.model.redirect import (
@@ -46,8 +48,12 @@ def compile_workload(
     node_name: str,
     cgroup_id: int | None,
     settings: Settings,
+    identity_numbers: Mapping[str, int],
 ) -> WorkloadPart:
-    """Compile one pod. Findings about it are left to the node it runs on."""
+    """Compile one pod. Findings about it are left to the node it runs on.
+
+    ``identity_numbers`` are those of ``World``.
+    """
     is_local = workload.node == node_name
     subject = f"Pod {workload.key}" if is_local else ""
     enrolment = enrol_pod(workload, namespace, settings)
@@ -68,7 +74,13 @@ def compile_workload(
     if not is_local:
         return WorkloadPart(subject, addresses, tuple(destinations))
     flags = PodFlag.CAPTURED | (PodFlag.FAIL_OPEN if enrolment.fail_open else PodFlag.NONE)
-    pod = Pod(flags, addresses, enrolment.excluded_outbound_ports, enrolment.excluded_cidrs)
+    pod = Pod(
+        flags,
+        addresses,
+        enrolment.excluded_outbound_ports,
+        enrolment.excluded_cidrs,
+        _identity_number(workload, settings, identity_numbers),
+    )
     local_flag = LocalFlag.ACCELERATED if enrolment.accelerated else LocalFlag.NONE
     return WorkloadPart(
         subject,
@@ -78,3 +90,11 @@ def compile_workload(
         tuple((address, local_flag) for address in addresses),
         findings,
     )
+
+
+def _identity_number(
+    workload: Workload, settings: Settings, identity_numbers: Mapping[str, int]
+) -> int:
+    if not identity_numbers:
+        return 0
+    return identity_numbers.get(principal_of(workload, settings), 0)

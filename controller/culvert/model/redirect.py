@@ -108,12 +108,14 @@ class Pod:
 
     ``addresses`` are the pod's own (at most one per family): calls to itself are not captured.
     ``excluded_cidrs`` holds (network address, prefix length in bits of the 128-bit form).
+    ``identity_number`` stands for the pod's identity on this node, 1 to 65535; 0: it has none.
     """
 
     flags: PodFlag
     addresses: tuple[Address16, ...] = ()
     excluded_ports: frozenset[int] = frozenset()
     excluded_cidrs: frozenset[tuple[Address16, int]] = frozenset()
+    identity_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,9 @@ class RedirectConfig:
 
     ``budget_bytes`` bounds what a receiver may have queued before sends to it go by TCP;
     sends larger than ``max_redirect_bytes`` always do. ``pod_levels`` are the first and last level
-    of the cgroup tree (root = 0) at which a pod's directory may be.
+    of the cgroup tree (root = 0) at which a pod's directory may be. With ``identity`` the proxy is
+    shown the caller's identity number in the place of its port, for captured connections and for no
+    others; a number of 0 is nobody's.
     """
 
     proxy4: Address16 | None
@@ -145,3 +149,4 @@ class RedirectConfig:
     budget_bytes: int = 4 << 20
     max_redirect_bytes: int = 1 << 30
     pod_levels: tuple[int, int] = (1, 6)
+    identity: bool = False

@@ -55,7 +55,7 @@ class Pod(ctypes.Structure):
         ("address4", AddressBytes),
         ("address6", AddressBytes),
         ("flags", c_uint32),
-        ("reserved", c_uint32),
+        ("identity_number", c_uint32),
     )
 
 
@@ -109,9 +109,11 @@ class Original(ctypes.Structure):
 
     _fields_ = (
         ("address", AddressBytes),
+        ("own", AddressBytes),
         ("port_be", c_uint16),
         ("family", c_uint16),
-        ("reserved", c_uint32),
+        ("identity_number", c_uint16),
+        ("is_accepted", c_uint16),
     )
 
 
@@ -131,6 +133,7 @@ class ConfigFlag(IntFlag):
     """``enum cv_config_flag``."""
 
     ACCELERATE = 1
+    IDENTITY = 2
 
 
 class PodMapFlag(IntFlag):
@@ -180,6 +183,7 @@ class Verdict(IntEnum):
     SEND_TCP_BUDGET = 32
     SEND_TCP_LEFT_SOCKHASH = 33
     ENROL_SKIP_PEER_NOT_ENROLLED = 34
+    HANDOFF_WRONG_SOURCE = 35
 
 
 STRUCTURES: dict[str, type[ctypes.Structure]] = {

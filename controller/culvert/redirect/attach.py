@@ -55,21 +55,26 @@ def hooks(pods: Path, proxy: Path) -> tuple[Hook, ...]:
     """What is attached where, in the order of attaching: capture comes when all else is ready.
 
     Where the proxy's cgroup lies inside the pods' (a DaemonSet pod under kubepods), the programs
-    attached to the outer one run for it as well, and ``sockops`` must not run twice.
+    attached to the outer one run for it as well, and must not run twice.
     """
-    proxy_sockops = (
-        ()
-        if proxy.is_relative_to(pods)
-        else (Hook("proxy-sockops", "cv_sockops", proxy, AttachType.CGROUP_SOCK_OPS),)
-    )
     return (
         Hook("proxy-getsockopt", "cv_original_dst", proxy, AttachType.CGROUP_GETSOCKOPT),
-        *proxy_sockops,
-        Hook("pods-sockops", "cv_sockops", pods, AttachType.CGROUP_SOCK_OPS),
-        Hook("pods-getpeername4", "cv_getpeername4", pods, AttachType.CGROUP_INET4_GETPEERNAME),
-        Hook("pods-getpeername6", "cv_getpeername6", pods, AttachType.CGROUP_INET6_GETPEERNAME),
+        *(() if proxy.is_relative_to(pods) else _hooks_of_both("proxy", proxy)),
+        *_hooks_of_both("pods", pods),
         Hook("pods-connect4", "cv_connect4", pods, AttachType.CGROUP_INET4_CONNECT),
         Hook("pods-connect6", "cv_connect6", pods, AttachType.CGROUP_INET6_CONNECT),
+    )
+
+
+def _hooks_of_both(owner: str, cgroup: Path) -> tuple[Hook, ...]:
+    return (
+        Hook(f"{owner}-sockops", "cv_sockops", cgroup, AttachType.CGROUP_SOCK_OPS),
+        Hook(
+            f"{owner}-getpeername4", "cv_getpeername4", cgroup, AttachType.CGROUP_INET4_GETPEERNAME
+        ),
+        Hook(
+            f"{owner}-getpeername6", "cv_getpeername6", cgroup, AttachType.CGROUP_INET6_GETPEERNAME
+        ),
     )
 
 
@@ -154,6 +159,10 @@ def detach_others(links: Path, wanted: tuple[Hook, ...]) -> None:
             pin.unlink()
 
 
+def _removal_order(pin: Path) -> tuple[bool, str]:
+    return "connect" not in pin.name, pin.name
+
+
 def uninstall(root: Path) -> list[str]:
     """Detach every program and unpin every map below ``root``; returns what was removed.
 
@@ -167,7 +176,7 @@ def uninstall(root: Path) -> list[str]:
     links = root / "links"
     # Capture first, so that no new connection is sent to a proxy that can no longer be told
     # where it was meant to go.
-    for pin in sorted(links.iterdir(), reverse=True) if links.is_dir() else ():
+    for pin in sorted(links.iterdir(), key=_removal_order) if links.is_dir() else ():
         pin.unlink()
         removed.append(f"link {pin.name}")
     for directory in sorted(root.iterdir()):

@@ -45,7 +45,7 @@ def encode_config(config: RedirectConfig) -> bytes:
     value = abi.Config(
         proxy4=_bytes16(config.proxy4),
         proxy6=_bytes16(config.proxy6),
-        flags=abi.ConfigFlag.ACCELERATE if config.accelerate else 0,
+        flags=_config_flags(config),
         budget_bytes=config.budget_bytes,
         max_redirect_bytes=config.max_redirect_bytes,
         pod_level_min=config.pod_levels[0],
@@ -55,6 +55,20 @@ def encode_config(config: RedirectConfig) -> bytes:
         if listener is not ProxyListener.DIRECT:
             value.listener_port_be[listener] = socket.htons(port)
     return bytes(value)
+
+
+def shows_identity(config: bytes) -> bool:
+    """Whether a ``struct cv_config`` has the proxy shown identity numbers."""
+    return bool(abi.Config.from_buffer_copy(config).flags & abi.ConfigFlag.IDENTITY)
+
+
+def _config_flags(config: RedirectConfig) -> abi.ConfigFlag:
+    flags = abi.ConfigFlag(0)
+    if config.accelerate:
+        flags |= abi.ConfigFlag.ACCELERATE
+    if config.identity:
+        flags |= abi.ConfigFlag.IDENTITY
+    return flags
 
 
 def encode_destination_key(key: DestinationKey) -> bytes:
@@ -140,7 +154,7 @@ def _encode_node(config: RedirectConfig, table: RedirectTable) -> MapContents:
                 + network
             )
             contents[EXCLUDED_CIDRS][cidr_key] = _PRESENT
-        value = abi.Pod(flags=flags)
+        value = abi.Pod(flags=flags, identity_number=pod.identity_number)
         for own in pod.addresses:
             family4 = ":" not in address_text(own)
             setattr(value, "address4" if family4 else "address6", _bytes16(own))

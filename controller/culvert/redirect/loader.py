@@ -212,7 +212,7 @@ def load(root: Path, cgroup_root: Path, *, without: frozenset[str]) -> LoadRepor
     directory = bpf_directory()
     maps = root / f"maps-{abi_digest(directory, CAPACITIES)}"
     maps.mkdir(parents=True, exist_ok=True)
-    features = {"capture": "on", "getpeername": "on"}
+    features = {"capture": "on", "getpeername": "on", "identity": "on"}
     results: list[CaseResult] = []
     try:
         module = compile_module(directory, str(maps), CAPACITIES, warnings_are_errors=False)
@@ -221,6 +221,8 @@ def load(root: Path, cgroup_root: Path, *, without: frozenset[str]) -> LoadRepor
         raise LoadError(
             str(error), "see the compiler's or verifier's messages above, and docs/install.md"
         ) from error
+    if features["getpeername"] != "on":
+        features["identity"] = f"needs getpeername: {features['getpeername']}"
     unavailable = features.pop("acceleration", "")
     if "acceleration" in without:
         unavailable = "switched off by the operator"

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from culvert.redirect.encode import DESTINATIONS, RECONCILED_MAPS, MapContents
+from culvert.redirect.encode import (
+    CONFIG,
+    DESTINATIONS,
+    RECONCILED_MAPS,
+    MapContents,
+    shows_identity,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +64,23 @@ class Phases:
     after_proxy: list[Change]
 
 
-def phases(changes: list[Change]) -> Phases:
-    """Order the changes against the proxy's configuration: make before break.
+def phases(changes: list[Change], have: MapContents) -> Phases:
+    """Order the changes of ``have`` against the proxy's configuration: make before break.
 
     A destination is captured only after the proxy knows where to send it, and is released before
-    the proxy forgets it. All else does not depend on the proxy and comes first.
+    the proxy forgets it. Identity numbers go on being shown until the proxy no longer takes a port
+    for one. All else does not depend on the proxy and comes first.
     """
 
     def needs_proxy(change: Change) -> bool:
-        return isinstance(change, Put) and change.map_name == DESTINATIONS
+        if not isinstance(change, Put):
+            return False
+        if change.map_name == CONFIG:
+            before = have.get(CONFIG, {}).get(change.key)
+            return (
+                before is not None and shows_identity(before) and not shows_identity(change.value)
+            )
+        return change.map_name == DESTINATIONS
 
     return Phases(
         before_proxy=[change for change in changes if not needs_proxy(change)],

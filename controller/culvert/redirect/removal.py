@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from culvert.redirect.abi import Config
+from culvert.redirect.abi import Config, ConfigFlag
 from culvert.redirect.attach import uninstall
 from culvert.redirect.encode import CONFIG
 from culvert.redirect.syscall import Map
@@ -27,7 +27,7 @@ def remove_data_path(root: Path) -> list[str]:
             raw = opened.lookup(_SLOT_ZERO)
             if raw is not None:
                 config = Config.from_buffer_copy(raw)
-                config.flags = 0
+                config.flags &= ~ConfigFlag.ACCELERATE
                 opened.update(_SLOT_ZERO, bytes(config))
         finally:
             opened.close()
