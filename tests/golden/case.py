@@ -43,6 +43,7 @@ MESSAGES: Mapping[str, Any] = {
 MAPS = (
     "filter_metadata",
     "json_format",
+    "map",
     "typed_extension_protocol_options",
     "typed_per_filter_config",
 )

@@ -44,6 +44,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 
+from culvert.compile.filter_state import PRINCIPAL
 from culvert.compile.packing import pack
 from culvert.model.traffic import AccessLog
 
@@ -72,6 +73,13 @@ _REQUEST = _COMMON | {
     "details": "%RESPONSE_CODE_DETAILS%",
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "request_id": "%REQ(X-REQUEST-ID)%",
+}
+_DENIED = {
+    "time": "%START_TIME%",
+    "denied": "connection",
+    "principal": f"%FILTER_STATE({PRINCIPAL}:PLAIN)%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "destination": "%DOWNSTREAM_LOCAL_ADDRESS%",
 }
 _CONNECTION = _COMMON | {"details": "%CONNECTION_TERMINATION_DETAILS%"}
 
@@ -153,6 +161,11 @@ def _request_errors() -> list[AccessLogFilter]:
     ]
 
 
+def denied_connection_log() -> list[AccessLogMessage]:
+    """A line for each connection that policies refuse; there is no cluster to say whether."""
+    return [_to_stdout(None, _DENIED)]
+
+
 def _has_flag() -> AccessLogFilter:
     return AccessLogFilter(response_flag_filter=ResponseFlagFilter())
 
@@ -188,7 +201,7 @@ def _all_of(*filters: AccessLogFilter) -> AccessLogFilter:
     return AccessLogFilter(and_filter=AndFilter(filters=filters))
 
 
-def _to_stdout(which: AccessLogFilter, fields: Mapping[str, str]) -> AccessLogMessage:
+def _to_stdout(which: AccessLogFilter | None, fields: Mapping[str, str]) -> AccessLogMessage:
     line = SubstitutionFormatString(json_format=_struct(fields), omit_empty_values=True)
     return AccessLogMessage(
         name="envoy.access_loggers.stdout",

@@ -8,7 +8,12 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 
-from culvert.compile.names import TCP_CLUSTER_PREFIX, socket_address_text, tcp_cluster_name
+from culvert.compile.names import (
+    POD_SCOPE_PREFIX,
+    TCP_CLUSTER_PREFIX,
+    socket_address_text,
+    tcp_cluster_name,
+)
 from culvert.compile.packing import CLUSTER_TYPE, ENDPOINT_TYPE, SCOPED_ROUTE_TYPE
 from culvert.model.desired import Desired
 from culvert.model.redirect import ProxyListener, address_text
@@ -57,5 +62,6 @@ def inconsistencies(desired: Desired) -> Iterator[str]:
             if cluster_name not in clusters:
                 yield f"cluster {cluster_name} is missing"
     tcp_clusters = {name for name in clusters if name.startswith(TCP_CLUSTER_PREFIX)}
-    for name in sorted((scopes.keys() | tcp_clusters) - reached):
+    of_services = {name for name in scopes if not name.startswith(POD_SCOPE_PREFIX)}
+    for name in sorted((of_services | tcp_clusters) - reached):
         yield f"{name} is not reached by any destination"

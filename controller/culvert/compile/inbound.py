@@ -8,19 +8,38 @@ for ports that speak HTTP, one for all others.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from envoy.config.core.v3.base_pb2 import TrafficDirection
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from culvert.compile.access_log import denied_connection_log
+from culvert.compile.authorization.assignment import at_port
+from culvert.compile.authorization.connections import (
+    ALLOW_CHAIN,
+    DENY_CHAIN,
+    AssignedPolicy,
+    connection_matcher,
+)
+from culvert.compile.authorization.requests import request_filters, request_rules
 from culvert.compile.clusters import original_destination_cluster
 from culvert.compile.http_manager import http_filter, http_manager, routes_by_destination
 from culvert.compile.internal import INBOUND_HTTP, INBOUND_TCP, internal_cluster
-from culvert.compile.names import LOCAL_HTTP_CLUSTER, LOCAL_TCP_CLUSTER
-from culvert.compile.packing import pack, resource
+from culvert.compile.names import (
+    LOCAL_HTTP_CLUSTER,
+    LOCAL_TCP_CLUSTER,
+    POD_SCOPE_PREFIX,
+    socket_address_text,
+)
+from culvert.compile.packing import duration, pack, resource
 from culvert.compile.protocol import Protocol
-from culvert.compile.tcp import tcp_filter
+from culvert.compile.tcp import NO_CLUSTER, tcp_filter
 from culvert.model.desired import Resource
 from culvert.model.settings import Settings
 
@@ -30,8 +49,10 @@ INBOUND_TCP_CLUSTER = "inbound|tcp"
 
 def compile_inbound(settings: Settings) -> tuple[Resource, ...]:
     """The clusters of the last stretch, and the listener for HTTP."""
-    manager = http_manager("inbound_http", "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%")
+    manager = http_manager("inbound_http", POD_SCOPE_PREFIX + "%DOWNSTREAM_LOCAL_ADDRESS%")
     manager.scoped_routes.CopyFrom(routes_by_destination("pods"))
+    for index, judge in enumerate(request_filters()):
+        manager.http_filters.insert(index, judge)
     clusters = (
         internal_cluster(INBOUND_HTTP_CLUSTER, INBOUND_HTTP),
         internal_cluster(INBOUND_TCP_CLUSTER, INBOUND_TCP),
@@ -41,19 +62,66 @@ def compile_inbound(settings: Settings) -> tuple[Resource, ...]:
     chain = FilterChain(name="pods", filters=[http_filter(manager)])
     return (
         *(resource(cluster.name, cluster) for cluster in clusters),
-        resource(INBOUND_HTTP, inbound_listener(INBOUND_HTTP, settings, chain)),
-        resource(
-            INBOUND_TCP,
-            inbound_listener(
-                INBOUND_TCP,
-                settings,
-                FilterChain(name="pods", filters=[tcp_filter(INBOUND_TCP, LOCAL_TCP_CLUSTER)]),
-            ),
-        ),
+        resource(INBOUND_HTTP, _listener(INBOUND_HTTP, settings, chain)),
     )
 
 
-def inbound_listener(name: str, settings: Settings, *chains: FilterChain) -> Listener:
+def compile_connection_listener(
+    settings: Settings, policies: Mapping[str, Sequence[AssignedPolicy]]
+) -> Resource:
+    """The listener for bytes. ``policies`` are by address of the pod.
+
+    What changes with policies is the matcher alone. Both chains keep their bytes, and with them the
+    connections that they have.
+    """
+    listener = _listener(
+        INBOUND_TCP,
+        settings,
+        FilterChain(name=ALLOW_CHAIN, filters=[tcp_filter(INBOUND_TCP, LOCAL_TCP_CLUSTER)]),
+        FilterChain(
+            name=DENY_CHAIN, filters=[tcp_filter("denied", NO_CLUSTER, denied_connection_log())]
+        ),
+    )
+    listener.filter_chain_matcher.CopyFrom(connection_matcher(policies))
+    return resource(INBOUND_TCP, listener)
+
+
+def compile_request_scopes(
+    address: str, ports_host: Iterable[int], policies: Sequence[AssignedPolicy]
+) -> Iterable[Resource]:
+    """The routes of one pod's ports that speak HTTP, with the policies on each."""
+    for port_host in sorted(ports_host):
+        destination = POD_SCOPE_PREFIX + socket_address_text(address, port_host)
+        yield resource(
+            destination,
+            ScopedRouteConfiguration(
+                name=destination,
+                key=ScopedRouteConfiguration.Key(
+                    fragments=[ScopedRouteConfiguration.Key.Fragment(string_key=destination)]
+                ),
+                route_configuration=RouteConfiguration(
+                    name=destination,
+                    virtual_hosts=[
+                        VirtualHost(
+                            name=destination,
+                            domains=["*"],
+                            routes=[
+                                Route(
+                                    match=RouteMatch(prefix="/"),
+                                    route=RouteAction(
+                                        cluster=LOCAL_HTTP_CLUSTER, timeout=duration(0)
+                                    ),
+                                )
+                            ],
+                            typed_per_filter_config=request_rules(at_port(policies, port_host)),
+                        )
+                    ],
+                ),
+            ),
+        )
+
+
+def _listener(name: str, settings: Settings, *chains: FilterChain) -> Listener:
     """An internal listener that knows where its connections are going."""
     return Listener(
         name=name,

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from culvert.compile.authorization.assignment import assign
 from culvert.compile.identities import compile_identities
+from culvert.compile.inbound import compile_connection_listener, compile_request_scopes
 from culvert.compile.service import ServicePart
+from culvert.compile.slices import slices_by_service
+from culvert.compile.target_cache import policies_by_namespace
 from culvert.compile.targets import TargetTable, local_pods
 from culvert.compile.tunnel import compile_pod_routes, compile_tunnel
 from culvert.model.desired import Resource
@@ -50,8 +54,27 @@ def compile_mesh(
         for port_host in pod.http_ports - local[pod.address].excluded_ports:
             key = DestinationKey(address16(pod.address), port_host)
             destinations[key] = Destination(ProxyListener.POD_LOCAL_HTTP)
+    slices = slices_by_service(world.endpoint_slices)
+    of_namespace = policies_by_namespace(world)
+    policies = {
+        address: assign(
+            of_namespace.get(target.pod.namespace, ()), world.workloads[target.pod], slices
+        )
+        for address, target in local.items()
+        if target.judged
+    }
+    scopes = (
+        scope
+        for pod in pods
+        if pod.http_ports
+        for scope in compile_request_scopes(pod.address, pod.http_ports, policies[pod.address])
+    )
     resources = (
         compile_identities(world.identity_numbers),
+        compile_connection_listener(
+            settings, {address: some for address, some in policies.items() if some}
+        ),
+        *scopes,
         *compile_tunnel(settings, node_addresses),
         compile_pod_routes(pods),
         *(cluster for _, cluster in sorted(targets.clusters.items())),

@@ -7,6 +7,7 @@ cluster, TCP              ``tcp|10.96.0.10:5432``                  one per desti
 endpoints                 ``ns/svc|80``                            one per Service port and family
 scope                     ``10.96.0.10:80``                        its key, so that an address that
                                                                    changes hands never conflicts
+scope of a pod's own port ``pod 10.1.2.3:80``                      where policies judge requests
 clusters of pod traffic   ``pod|http``, ``pod|tcp``                one each
 cluster to other nodes    ``tunnel``                               one
 another node's pod        ``tunnel|10.1.2.3``                      one per address; the proxy asks
@@ -28,6 +29,8 @@ POD_HTTP_CLUSTER = "pod|http"
 POD_TCP_CLUSTER = "pod|tcp"
 TCP_CLUSTER_PREFIX = "tcp|"
 TUNNEL_CLUSTER = "tunnel"
+POD_SCOPE_PREFIX = "pod "
+"""Tells the scopes of pods from those of Services, which are addresses as well."""
 LOCAL_HTTP_CLUSTER = "local|http"
 LOCAL_TCP_CLUSTER = "local|tcp"
 TUNNEL_CLUSTER_PREFIX = "tunnel|"

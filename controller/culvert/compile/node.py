@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import msgspec
@@ -20,13 +19,12 @@ from culvert.compile.pod_table import PodTable
 from culvert.compile.policies import TrafficAttachments, attach_traffic_policies
 from culvert.compile.redirect import compile_redirect, settle_claims
 from culvert.compile.service import Claim, ServicePart, compile_service
+from culvert.compile.slices import slices_by_service
 from culvert.compile.target_cache import TargetCache
 from culvert.compile.targets import TargetTable
 from culvert.compile.topology import topology_of
 from culvert.compile.workload import compile_workload
 from culvert.model.desired import Desired, Resource
-from culvert.model.endpoint import EndpointSlice
-from culvert.model.key import ObjectKey
 from culvert.model.settings import Settings
 from culvert.model.world import World
 
@@ -84,16 +82,6 @@ def compile_constant(settings: Settings) -> tuple[Resource, ...]:
     """The resources that no object of the cluster changes."""
     constant = (*compile_listeners(settings), *compile_pod_clusters(settings))
     return (*constant, *compile_inbound(settings)) if settings.identity else constant
-
-
-def slices_by_service(
-    endpoint_slices: Mapping[ObjectKey, EndpointSlice],
-) -> Mapping[ObjectKey, Sequence[EndpointSlice]]:
-    """Endpoint slices by the Service they belong to, each in order of slice name."""
-    grouped: defaultdict[ObjectKey, list[EndpointSlice]] = defaultdict(list)
-    for _, part in sorted(endpoint_slices.items()):
-        grouped[part.service_key].append(part)
-    return grouped
 
 
 def assemble(

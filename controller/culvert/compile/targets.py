@@ -11,6 +11,7 @@ from culvert.compile.names import ip_version, socket_address_text
 from culvert.compile.tunnel import LocalPod, pod_cluster
 from culvert.model.desired import Resource
 from culvert.model.identity import Identity
+from culvert.model.key import ObjectKey
 from culvert.model.node import Namespace, Node
 from culvert.model.policy import AuthorizationPolicy
 from culvert.model.redirect import (
@@ -28,12 +29,13 @@ from culvert.model.workload import Workload
 class Target:
     """How connections to a pod's address go.
 
-    ``principal`` is the SPIFFE ID that must answer there. ``tunnel`` is the address and port of its
-    node's proxy, empty for a pod of this node; ``judged`` says of such a pod that policies may be
-    for it. Connections to ``excluded_ports`` go to the pod itself.
+    ``principal`` is the SPIFFE ID of ``pod``, which must answer there. ``tunnel`` is the address
+    and port of its node's proxy, empty for a pod of this node; ``judged`` says of such a pod that
+    policies may be for it. Connections to ``excluded_ports`` go to the pod itself.
     """
 
     principal: str
+    pod: ObjectKey
     tunnel: str = ""
     judged: bool = False
     excluded_ports: frozenset[int] = frozenset()
@@ -76,14 +78,14 @@ def targets_of(
     excluded = enrolment.excluded_inbound_ports
     if workload.node == node_name:
         judged = any(_may_be_for(policy, workload) for policy in policies)
-        target = Target(principal, judged=judged, excluded_ports=excluded)
+        target = Target(principal, workload.key, judged=judged, excluded_ports=excluded)
         return dict.fromkeys(workload.addresses, target)
     node = nodes.get(workload.node)
     found = {}
     for address in workload.addresses:
         tunnel = _tunnel(node, address, settings)
         if tunnel:
-            found[address] = Target(principal, tunnel, excluded_ports=excluded)
+            found[address] = Target(principal, workload.key, tunnel, excluded_ports=excluded)
     return found
 
 
