@@ -132,6 +132,17 @@ PROXY_ASKED_FOR_UNKNOWN_TYPE = Code(
     "The proxy asks for a type of resource that is not served",
     "It gets an empty answer.",
 )
+
+CERTIFICATE_MISSING = Code(
+    "CV0701",
+    "An identity of this node has no certificate",
+    "Connections of its pods to and from other nodes fail; those on the node go on.",
+)
+CERTIFICATE_NOT_RENEWED = Code(
+    "CV0702",
+    "A certificate was not renewed in time",
+    "It is used until it ends; then connections to and from other nodes fail.",
+)
 CODES: tuple[Code, ...] = (
     UNREADABLE_FILE,
     UNREADABLE_OBJECT,
@@ -156,4 +167,6 @@ CODES: tuple[Code, ...] = (
     PROXY_REJECTED_RESOURCE,
     PROXY_REJECTED_REMOVAL,
     PROXY_ASKED_FOR_UNKNOWN_TYPE,
+    CERTIFICATE_MISSING,
+    CERTIFICATE_NOT_RENEWED,
 )

@@ -1,0 +1,1 @@
+"""Certificates of workloads: who may have which, how they are made, kept and renewed."""

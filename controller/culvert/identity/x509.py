@@ -1,0 +1,184 @@
+"""X.509-SVIDs and the certificates above them (SPIFFE X.509-SVID; RFC 5280)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from culvert.model.identity import Identity
+
+_BACKDATED = timedelta(seconds=60)
+
+_SHA256 = hashes.SHA256()
+
+
+class BadRequestError(Exception):
+    """A certificate was asked for in a way that cannot be granted; says what is wrong."""
+
+
+def backdated(now: datetime, life: timedelta) -> datetime:
+    """When a certificate that is made now begins to hold: a little before, for clocks that lag."""
+    return now - min(_BACKDATED, life / 10)
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A P-256 key, in memory only."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def certificate_pem(*certificates: x509.Certificate) -> bytes:
+    """PEM blocks, in this order."""
+    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in certificates)
+
+
+def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A key as PEM (PKCS #8), not encrypted: for memory, and for the Secret of the CA alone."""
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def make_request(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A signing request (RFC 2986) in PEM that proves possession of the key and says no name."""
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, _SHA256)
+    return request.public_bytes(serialization.Encoding.PEM)
+
+
+def requested_key(request_pem: bytes) -> ec.EllipticCurvePublicKey:
+    """The key of a signing request; whatever names it asks for are nobody's business.
+
+    Raises:
+        BadRequestError: it is not one, its key is not P-256, or who asks does not have the key.
+    """
+    try:
+        request = x509.load_pem_x509_csr(request_pem)
+        key = request.public_key()
+        is_signed = request.is_signature_valid
+    except (ValueError, InvalidSignature) as error:
+        raise BadRequestError(f"not a certificate signing request: {error}") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
+        raise BadRequestError("the request's key is not an ECDSA key on P-256")
+    if not is_signed:
+        raise BadRequestError("the request is not signed with the key that is in it")
+    return key
+
+
+def self_signed_root(
+    trust_domain: str, key: ec.EllipticCurvePrivateKey, begins: datetime, ends: datetime
+) -> x509.Certificate:
+    """A root of a trust domain."""
+    name = _ca_name(trust_domain, "root")
+    builder = _ca(trust_domain, name, name, key.public_key(), begins, ends, path_length=1)
+    return builder.sign(key, _SHA256)
+
+
+def intermediate(
+    trust_domain: str,
+    key: ec.EllipticCurvePrivateKey,
+    root: x509.Certificate,
+    root_key: ec.EllipticCurvePrivateKey,
+    begins: datetime,
+    ends: datetime,
+) -> x509.Certificate:
+    """A certificate authority below a root, for workloads alone."""
+    name = _ca_name(trust_domain, "issuing")
+    return (
+        _ca(trust_domain, name, root.subject, key.public_key(), begins, ends, path_length=0)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()),
+            critical=False,
+        )
+        .sign(root_key, _SHA256)
+    )
+
+
+def workload_certificate(
+    identity: Identity,
+    key: ec.EllipticCurvePublicKey,
+    issuer: x509.Certificate,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    begins: datetime,
+    ends: datetime,
+) -> x509.Certificate:
+    """The X.509-SVID of an identity: one URI and no other name (SPIFFE X.509-SVID, 2 and 4)."""
+    usage = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    name = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity.spiffe_id)])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(issuer.subject)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+        # Critical, as there is no subject (RFC 5280, 4.2.1.6).
+        .add_extension(name, critical=True)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
+            critical=False,
+        )
+        .sign(issuer_key, _SHA256)
+    )
+
+
+def _ca_name(trust_domain: str, role: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain[:64]),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"culvert {role}"),
+            # Two roots of one domain must not be taken for each other.
+            x509.NameAttribute(NameOID.SERIAL_NUMBER, f"{x509.random_serial_number():x}"[:16]),
+        ]
+    )
+
+
+def _ca(
+    trust_domain: str,
+    name: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    begins: datetime,
+    ends: datetime,
+    *,
+    path_length: int,
+) -> x509.CertificateBuilder:
+    domain = x509.SubjectAlternativeName(
+        [x509.UniformResourceIdentifier(f"spiffe://{trust_domain}")]
+    )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(ends)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(domain, critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
