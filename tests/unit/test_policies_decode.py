@@ -73,6 +73,18 @@ def test_every_item_of_traffic_is_read() -> None:
     assert traffic["outlier_detection"] == OutlierDetection(interval_seconds=5.0)
 
 
+def test_trust_domain_and_its_aliases_are_read_and_checked() -> None:
+    config = read("MeshConfig", {"trustDomain": "b.org", "trustDomainAliases": ["d", "a", "d"]})
+    assert (config.trust_domain, config.trust_domain_aliases) == ("b.org", ("a", "d"))
+    for spec, field in (
+        ({"trustDomain": "B.org"}, "spec.trustDomain"),
+        ({"trustDomainAliases": ["a", "b/c"]}, "spec.trustDomainAliases[1]"),
+    ):
+        with pytest.raises(DecodeError) as refused:
+            read("MeshConfig", spec)
+        assert refused.value.field == field
+
+
 def test_modes_and_actions_are_read() -> None:
     spec = {
         "selector": {"matchLabels": {"app": "web"}},

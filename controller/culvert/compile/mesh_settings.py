@@ -24,6 +24,8 @@ def settings_in_force(settings: Settings, mesh_config: MeshConfig | None) -> Set
         "acceleration_allowed": False if mesh_config.acceleration is False else None,
         "receive_budget_bytes": mesh_config.receive_budget_bytes,
         "excluded_namespaces": mesh_config.excluded_namespaces,
+        "trust_domain": mesh_config.trust_domain,
+        "trust_domain_aliases": mesh_config.trust_domain_aliases,
         "traffic": merge(settings.traffic, mesh_config.traffic),
     }
     said = {name: value for name, value in changes.items() if value is not None}

@@ -174,6 +174,5 @@ def _of_mesh_config(config: MeshConfig) -> ObjectOutcome:
         key=ObjectKey("", MESH_CONFIG_NAME),
         uid=config.uid,
         generation=config.generation,
-        message="trustDomain has no effect yet" if config.trust_domain else "",
         carried_by_everything=True,
     )

@@ -8,9 +8,14 @@ from dataclasses import dataclass
 MAX_SPIFFE_ID_BYTES = 2048
 """SPIFFE ID, section 2.4."""
 
-_SCHEME = "spiffe://"
+SCHEME = "spiffe://"
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _SEGMENT = re.compile(r"[a-zA-Z0-9._-]+")
+
+
+def is_trust_domain(text: str) -> bool:
+    """Whether it has only characters that a trust domain may have (SPIFFE ID, section 2.1)."""
+    return _TRUST_DOMAIN.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,7 +31,7 @@ class Identity:
     service_account: str
 
     def __post_init__(self) -> None:
-        if not _TRUST_DOMAIN.fullmatch(self.trust_domain):
+        if not is_trust_domain(self.trust_domain):
             raise ValueError(f"'{self.trust_domain}' is not a trust domain")
         for part in (self.namespace, self.service_account):
             if not _SEGMENT.fullmatch(part) or part in (".", ".."):
@@ -37,7 +42,7 @@ class Identity:
     @property
     def spiffe_id(self) -> str:
         """``spiffe://<trust domain>/ns/<namespace>/sa/<service account>``."""
-        return f"{_SCHEME}{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
+        return f"{SCHEME}{self.trust_domain}/ns/{self.namespace}/sa/{self.service_account}"
 
     def __str__(self) -> str:
         return self.spiffe_id
@@ -49,9 +54,9 @@ def parse_spiffe_id(text: str) -> Identity:
     Raises:
         ValueError: ``text`` is not of that form; the message says why.
     """
-    if not text.startswith(_SCHEME):
-        raise ValueError(f"'{text[:100]}' does not begin with {_SCHEME}")
-    parts = text.removeprefix(_SCHEME).split("/")
+    if not text.startswith(SCHEME):
+        raise ValueError(f"'{text[:100]}' does not begin with {SCHEME}")
+    parts = text.removeprefix(SCHEME).split("/")
     if len(parts) != 5 or parts[1] != "ns" or parts[3] != "sa":
-        raise ValueError(f"'{text[:100]}' is not {_SCHEME}<trust domain>/ns/<name>/sa/<name>")
+        raise ValueError(f"'{text[:100]}' is not {SCHEME}<trust domain>/ns/<name>/sa/<name>")
     return Identity(parts[0], parts[2], parts[4])

@@ -137,6 +137,7 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
     uid: str = ""
     generation: int = 0
     trust_domain: str | None = None
+    trust_domain_aliases: tuple[str, ...] | None = None
     fail_open: bool | None = None
     acceleration: bool | None = None
     receive_budget_bytes: int | None = None

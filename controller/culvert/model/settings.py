@@ -64,5 +64,7 @@ class Settings(msgspec.Struct, frozen=True):
     """Whether pods have certificates, and traffic between nodes is encrypted."""
     trust_domain: str = "cluster.local"
     """The SPIFFE trust domain of the mesh."""
+    trust_domain_aliases: tuple[str, ...] = ()
+    """Trust domains whose identities count as those of the mesh: that of before a renaming."""
     traffic: TrafficOverrides = NOTHING_SAID
     """Defaults for every Service; the Service and its policies may say otherwise."""

@@ -5,6 +5,7 @@ Defaults are those of the Kubernetes API reference.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from culvert.model.address import address_version, canonical_address, packed_address
@@ -19,6 +20,9 @@ from culvert.sources.decode.error import DecodeError
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 
 _DEFAULT_NAMESPACE = "default"
+_DEFAULT_SERVICE_ACCOUNT = "default"
+# RFC 1123, as in k8s.io/apimachinery/pkg/util/validation.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _DEFAULT_AFFINITY_SECONDS = 10800
 _TRAFFIC_DISTRIBUTIONS = {
     "": TrafficDistribution.ANYWHERE,
@@ -45,7 +49,8 @@ def workload(seen: wire.PodObject) -> Workload:
     """Build a Workload.
 
     Raises:
-        DecodeError: an address, port or phase is not valid.
+        DecodeError: an address, port, phase or the name of the namespace or service account is not
+            valid.
     """
     spec = seen.spec or wire.PodSpec()
     status = seen.status or wire.PodStatus()
@@ -60,6 +65,9 @@ def workload(seen: wire.PodObject) -> Workload:
         for i, container in enumerate(spec.containers or ())
         for j, port in enumerate(container.ports or ())
     )
+    service_account = spec.service_account_name or _DEFAULT_SERVICE_ACCOUNT
+    _check_name("metadata.namespace", key.namespace)
+    _check_name("spec.serviceAccountName", service_account)
     phase = status.phase or Phase.PENDING
     _check_choice("status.phase", phase, tuple(Phase))
     return Workload(
@@ -73,7 +81,7 @@ def workload(seen: wire.PodObject) -> Workload:
         ),
         phase=Phase(phase),
         host_network=bool(spec.host_network),
-        service_account=spec.service_account_name or "default",
+        service_account=service_account,
         labels=seen.metadata.labels or {},
         annotations=seen.metadata.annotations or {},
         ports=ports,
@@ -222,6 +230,15 @@ def _check_choice(field: str, value: str, choices: Iterable[str]) -> None:
     if value not in choices:
         words = ", ".join(choice for choice in choices if choice)
         raise DecodeError(field, f"'{value}' is not a value of it", f"use one of {words}")
+
+
+def _check_name(field: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise DecodeError(
+            field,
+            f"'{name[:100]}' is not a name",
+            "use lower-case letters, digits, hyphens and dots, at most 253 of them",
+        )
 
 
 def _port(number: int | None, field: str) -> int:

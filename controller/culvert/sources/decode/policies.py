@@ -23,7 +23,13 @@ from culvert.sources.decode import policy_wire as wire
 from culvert.sources.decode.authorization_rules import rules
 from culvert.sources.decode.error import DecodeError
 from culvert.sources.decode.traffic import ACCESS_LOGS, traffic_overrides
-from culvert.sources.decode.values import choice, meaning, quantity_bytes, unix_seconds
+from culvert.sources.decode.values import (
+    choice,
+    meaning,
+    quantity_bytes,
+    trust_domain,
+    unix_seconds,
+)
 
 T = TypeVar("T")
 
@@ -110,11 +116,14 @@ def mesh_config(seen: wire.MeshConfigObject) -> MeshConfig:
         )
     spec = seen.spec
     acceleration = spec.acceleration or wire.AccelerationObject()
-    excluded = spec.excluded_namespaces
+    excluded, aliases = spec.excluded_namespaces, spec.trust_domain_aliases
+    for index, alias in enumerate(aliases or ()):
+        trust_domain(alias, f"spec.trustDomainAliases[{index}]")
     return MeshConfig(
         uid=seen.metadata.uid or "",
         generation=seen.metadata.generation or 0,
-        trust_domain=spec.trust_domain,
+        trust_domain=trust_domain(spec.trust_domain, "spec.trustDomain"),
+        trust_domain_aliases=None if aliases is None else tuple(sorted({*aliases})),
         fail_open=choice(spec.fail_mode, "spec.failMode", _FAIL_OPEN),
         acceleration=choice(acceleration.mode, "spec.acceleration.mode", _ACCELERATION),
         receive_budget_bytes=quantity_bytes(

@@ -210,6 +210,7 @@ class MeshConfigSpec(Wire, frozen=True):
     """``spec`` of a MeshConfig."""
 
     trust_domain: str | None = None
+    trust_domain_aliases: Strings = None
     fail_mode: str | None = None
     acceleration: AccelerationObject | None = None
     defaults: TrafficSettings | None = None

@@ -12,6 +12,7 @@ from ipaddress import ip_network
 from typing import TypeVar
 
 from culvert.model.duration import DURATION_EXAMPLES, parse_duration_seconds
+from culvert.model.identity import is_trust_domain
 from culvert.sources.decode.error import DecodeError
 
 T = TypeVar("T")
@@ -66,6 +67,17 @@ def quantity_bytes(text: str | None, field: str, least: str, most: str) -> int |
     if not (_quantity_bytes(least) or 0) <= value <= (_quantity_bytes(most) or 0):
         raise DecodeError(field, f"'{text}' is out of range", f"use {least} to {most}")
     return value
+
+
+def trust_domain(text: str | None, field: str) -> str | None:
+    """The name of a SPIFFE trust domain."""
+    if text is not None and not is_trust_domain(text):
+        raise DecodeError(
+            field,
+            f"'{text}' is not a trust domain",
+            "use a domain of lower-case letters, digits, hyphens and dots",
+        )
+    return text
 
 
 def cidrs(texts: Iterable[str], field: str) -> tuple[str, ...]:
