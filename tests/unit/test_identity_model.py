@@ -70,8 +70,8 @@ def test_text_that_is_no_identity_of_the_mesh_is_refused_with_the_reason(
 
 
 def test_identities_are_in_the_order_of_their_parts() -> None:
-    others = [Identity("a", "z", "z"), Identity("b", "a", "z"), Identity("b", "b", "a")]
-    assert sorted(others[::-1]) == others
+    last, first = Identity("b", "a", "z"), Identity("a", "z", "z")
+    assert sorted([last, first]) == [first, last]
 
 
 def test_mesh_config_names_the_trust_domain_and_else_the_node_does() -> None:
