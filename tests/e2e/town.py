@@ -72,6 +72,7 @@ class Town:
         *program: str,
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
+        account: str = "default",
     ) -> Pod:
         """Add a pod; ``program`` is a workload and its arguments."""
         pod = self.rig.nodes[node].add_pod(name)
@@ -82,7 +83,11 @@ class Town:
             "labels": {"culvert.dev/mesh": "enabled", **(labels or {})},
             "annotations": {"culvert.dev/acceleration": "enabled", **(annotations or {})},
         }
-        document["spec"] = {"nodeName": node, "containers": [{"name": "main", "image": "local"}]}
+        document["spec"] = {
+            "nodeName": node,
+            "serviceAccountName": account,
+            "containers": [{"name": "main", "image": "local"}],
+        }
         document["status"] = {
             "phase": "Running",
             "podIP": pod.ipv4,

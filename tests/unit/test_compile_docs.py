@@ -10,7 +10,7 @@ from culvert.rig.codes import RIG_CODES
 
 ROOT = Path(__file__).parents[2]
 FINDINGS = ROOT / "docs" / "findings.md"
-ALL_CODES = (*CODES, *RIG_CODES)
+ALL_CODES = tuple(sorted((*CODES, *RIG_CODES), key=lambda code: code.id))
 
 
 def test_every_code_has_a_row_in_the_documentation(request: pytest.FixtureRequest) -> None:
@@ -26,8 +26,10 @@ def test_every_code_has_a_row_in_the_documentation(request: pytest.FixtureReques
 
 
 def test_codes_are_unique_and_sorted() -> None:
-    ids = [code.id for code in ALL_CODES]
-    assert ids == sorted(set(ids))
+    for codes_of in (CODES, RIG_CODES):
+        ids = [code.id for code in codes_of]
+        assert ids == sorted(set(ids))
+    assert len({code.id for code in ALL_CODES}) == len(ALL_CODES)
 
 
 def test_every_code_in_the_source_is_listed() -> None:

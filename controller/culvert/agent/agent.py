@@ -21,10 +21,14 @@ from prometheus_client import CollectorRegistry
 
 from culvert import __version__
 from culvert.agent.data_path import DataPath
+from culvert.agent.identities import NodeIdentities
 from culvert.agent.newest import Newest
 from culvert.agent.options import AgentOptions
 from culvert.agent.status_lines import finding_lines, proxy_status, source_status
 from culvert.compile.cache import CachedCompiler
+from culvert.compile.node import with_settings_in_force
+from culvert.compile.packing import SECRET_TYPE
+from culvert.identity.client import SocketIssuer
 from culvert.kube.client import KubeClient
 from culvert.model.codes import MISSING_FOLDER
 from culvert.model.desired import Desired, Snapshot
@@ -82,6 +86,12 @@ class Agent:
         self._resource_versions: Mapping[str, str] = {}
         self._proxy_was_there = False
         self._desired_findings: tuple[Finding, ...] = ()
+        self._resources: Snapshot | None = None
+        self._identities: NodeIdentities | None = None
+        if options.ca_socket is not None:
+            self._identities = NodeIdentities(
+                SocketIssuer(options.ca_socket), self._publish_secrets
+            )
         self._sender: ReportSender | None = None
 
     async def run(self) -> None:
@@ -126,6 +136,11 @@ class Agent:
                     tasks.create_task(serve(public, options.http_address))
                 tasks.create_task(self._watch_world(settings))
                 tasks.create_task(self._watch_cgroups())
+                if self._identities is not None:
+                    self._identities.open(
+                        options.state_directory, data_path.identity_numbers_in_maps()
+                    )
+                    tasks.create_task(self._identities.run())
                 tasks.create_task(self._reconcile(data_path))
                 tasks.create_task(data_path.check_listeners(data_path.config(settings)))
 
@@ -180,6 +195,8 @@ class Agent:
         while True:
             world = await self._worlds.take()
             generation, resource_versions = self._generation, self._resource_versions
+            if self._identities is not None:
+                world = self._identities.number(with_settings_in_force(world), self._options.node)
             desired = compiler.compile(world)
             self._note_findings(desired.findings)
             await data_path.apply(
@@ -201,7 +218,8 @@ class Agent:
         With no proxy listening the programs refuse or pass new connections by the fail mode, so
         there is nothing to wait for beyond its usual start.
         """
-        published = self._xds.publish(resources)
+        self._resources = resources
+        published = self._xds.publish(self._with_secrets(resources))
         limit = _PROXY_SYNC_SECONDS
         if not self._proxy_was_there:
             limit = _PROXY_START_SECONDS
@@ -212,6 +230,15 @@ class Agent:
         except NotSettledError as error:
             _log.warning("going on without the proxy", reason=str(error))
         self._proxy_was_there = True
+
+    def _publish_secrets(self) -> None:
+        if self._resources is not None:
+            self._xds.publish(self._with_secrets(self._resources))
+
+    def _with_secrets(self, resources: Snapshot) -> Snapshot:
+        if self._identities is None:
+            return resources
+        return {**resources, SECRET_TYPE: self._identities.secrets()}
 
     def _note_findings(self, findings: tuple[Finding, ...]) -> None:
         for finding in sorted(set(findings) - set(self._desired_findings)):
@@ -227,7 +254,8 @@ class Agent:
 
     def _findings(self) -> list[Finding]:
         of_maps = self._data_path.findings if self._data_path is not None else ()
-        return sorted({*self._desired_findings, *of_maps, *self._xds.findings()})
+        of_identities = self._identities.findings() if self._identities is not None else ()
+        return sorted({*self._desired_findings, *of_maps, *of_identities, *self._xds.findings()})
 
     def _node_state(self) -> NodeState | None:
         """What there is to report; nothing before the first world is applied."""

@@ -21,6 +21,7 @@ from culvert.model.finding import Finding
 from culvert.model.redirect import DestinationKey, RedirectConfig, RedirectTable
 from culvert.model.settings import Settings
 from culvert.netlink.proxy_address import ensure_proxy_addresses
+from culvert.redirect import abi
 from culvert.redirect.attach import attach, attach_sk_msg, detach_others, hooks
 from culvert.redirect.early import EarlyConnections
 from culvert.redirect.encode import (
@@ -111,6 +112,12 @@ class DataPath:
             accelerate=self.report.acceleration is not Acceleration.OFF,
             pod_levels=pod_levels(self._options.cgroup_root, self._options.pods_cgroup),
         )
+
+    def identity_numbers_in_maps(self) -> frozenset[int]:
+        """The identity numbers that the kernel knows now, a predecessor's perhaps."""
+        pods = self._maps.read()[PODS].values()
+        numbers = {abi.Pod.from_buffer_copy(value).identity_number for value in pods}
+        return frozenset(numbers - {0})
 
     async def apply(
         self,

@@ -1,8 +1,8 @@
 """Numbers of identities: what the kernel can carry of a SPIFFE ID.
 
 The kernel gives the proxy a connection with a number, and the proxy has a name for it. The two are
-told of it one after the other; a number that meant somebody else a moment ago would, in between, let
-one pod pass for another. So a number is not given anew until all others were.
+told of it one after the other; a number that meant somebody else a moment ago would, in between,
+let one pod pass for another. So a number is not given anew until all others were.
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ class AgentOptions:
     kubernetes: KubernetesAccess | None = None
     http_address: tuple[str, int] | None = None
     """Where health and metrics are served besides ``status_socket``; the port is in host order."""
+    ca_socket: Path | None = None
+    """Where certificates are asked for, in a mesh without Kubernetes."""
     controller: ControllerAccess | None = None
     """Where to report; only for a world from the Kubernetes API."""
 

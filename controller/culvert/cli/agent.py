@@ -80,6 +80,13 @@ def agent(
     controller_token: Annotated[
         Path, typer.Option(help="File with the token to show to the controller.")
     ] = Path("/var/run/secrets/culvert.dev/controller/token"),
+    ca_socket: Annotated[
+        Path | None,
+        typer.Option(help="Give pods certificates, from the authority at this Unix socket."),
+    ] = None,
+    trust_domain: Annotated[
+        str, typer.Option(help="The SPIFFE trust domain of the pods' identities.")
+    ] = Settings().trust_domain,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the node's agent until it is told to stop; the data path stays when it ends."""
@@ -110,9 +117,12 @@ def agent(
             fail_open=fail_open,
             receive_budget_bytes=budget_bytes,
             redirect_max_bytes=max_redirect_bytes,
+            identity=ca_socket is not None,
+            trust_domain=trust_domain,
         ),
         without=frozenset(without or ()),
         http_address=http_address,
+        ca_socket=ca_socket,
         controller=_controller_access(controller, controller_token),
     )
     if manifests and controller:

@@ -13,6 +13,7 @@ from culvert.cli.agent import agent
 from culvert.cli.analyze import analyze
 from culvert.cli.authz import authz
 from culvert.cli.bootstrap import bootstrap
+from culvert.cli.ca import ca
 from culvert.cli.check import check
 from culvert.cli.controller import controller
 from culvert.cli.demo import demo
@@ -33,6 +34,7 @@ application.command()(authz)
 application.command()(check)
 application.command()(agent)
 application.command()(controller)
+application.command()(ca)
 application.command()(load)
 application.command()(bootstrap)
 application.command()(uninstall)

@@ -13,6 +13,7 @@ from envoy.config.core.v3.config_source_pb2 import (
     ApiVersion,
     ConfigSource,
 )
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.grpc_service_pb2 import GrpcService
 from envoy.config.endpoint.v3.endpoint_components_pb2 import (
     Endpoint,
@@ -28,6 +29,7 @@ from envoy.config.overload.v3.overload_pb2 import (
     ThresholdTrigger,
     Trigger,
 )
+from envoy.extensions.bootstrap.internal_listener.v3.internal_listener_pb2 import InternalListener
 from envoy.extensions.resource_monitors.downstream_connections.v3 import (
     downstream_connections_pb2,
 )
@@ -49,14 +51,21 @@ MAX_CONNECTIONS = 100_000
 _STAT_PREFIXES = (
     "cluster_manager.",
     "control_plane.",
+    "http.inbound_http.",
     "http.pod_http.",
     "http.service_http.",
+    "http.tunnel.",
+    "identity.",
+    "listener.tunnel.",
     "listener_manager.",
     "main_thread.",
     "overload.",
     "server.",
-    "tcp.pod_tcp.",
+    "tcp.denied.",
+    "tcp.inbound_tcp.",
+    "tcp.pod_",
     "tcp.service_tcp.",
+    "tcp.tunnel_",
 )
 _CLUSTER_STATS = (
     r"cluster\..*\.(membership_(healthy|total)"
@@ -72,8 +81,9 @@ def compile_bootstrap(
     *,
     max_heap_bytes: int = MAX_HEAP_BYTES,
     max_connections: int = MAX_CONNECTIONS,
+    identity: bool = False,
 ) -> Bootstrap:
-    """The bootstrap of one node.
+    """The bootstrap of one node; ``identity`` for a mesh whose pods have certificates.
 
     Both sockets are absolute paths of Unix sockets; the admin interface, which shows the traffic
     of every pod on the node, has no other address. With ``max_heap_bytes`` nearly used, the proxy
@@ -89,6 +99,9 @@ def compile_bootstrap(
         ),
         layered_runtime=LayeredRuntime(layers=[_runtime_layer()]),
     )
+    if identity:
+        bootstrap.bootstrap_extensions.append(_internal_listeners())
+        bootstrap.layered_runtime.layers.insert(0, _tunnel_layer())
     bootstrap.static_resources.clusters.append(_xds_cluster(xds_socket))
     dynamic = bootstrap.dynamic_resources
     dynamic.cds_config.CopyFrom(by_ads)
@@ -180,6 +193,27 @@ def _wanted_stats() -> StatsMatcher:
     patterns = [StringMatcher(prefix=prefix) for prefix in _STAT_PREFIXES]
     patterns.append(StringMatcher(safe_regex=RegexMatcher(regex=_CLUSTER_STATS)))
     return StatsMatcher(inclusion_list=ListStringMatcher(patterns=patterns))
+
+
+def _internal_listeners() -> TypedExtensionConfig:
+    """Connections from the proxy to itself."""
+    return TypedExtensionConfig(
+        name="envoy.bootstrap.internal_listener", typed_config=pack(InternalListener())
+    )
+
+
+def _tunnel_layer() -> RuntimeLayer:
+    """How the end of a connection comes out of a tunnel.
+
+    Envoy 1.40 ends a CONNECT stream whose server closed first with END_STREAM and a reset that is
+    no error, and takes that reset for one of the server's: the client gets a reset in the place of
+    the last bytes (envoyproxy/envoy#44150, #45267). Without the mapping it gets all of them.
+    """
+    layer = RuntimeLayer(name="tunnel")
+    layer.static_layer.update(
+        {"envoy.reloadable_features.propagate_upstream_rst_through_tunneled_tcp_proxy": False}
+    )
+    return layer
 
 
 def _runtime_layer() -> RuntimeLayer:

@@ -23,6 +23,7 @@ from culvert.model.redirect import (
 )
 from culvert.model.settings import Settings
 from culvert.model.workload import Workload
+from culvert.model.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,27 @@ def targets_of(
     return found
 
 
+def identity_of(workload: Workload, settings: Settings) -> Identity:
+    """The identity of a pod."""
+    return Identity(settings.trust_domain, workload.namespace, workload.service_account)
+
+
 def principal_of(workload: Workload, settings: Settings) -> str:
     """The SPIFFE ID of a pod."""
-    identity = Identity(settings.trust_domain, workload.namespace, workload.service_account)
-    return identity.spiffe_id
+    return identity_of(workload, settings).spiffe_id
+
+
+def local_identities(world: World, node_name: str) -> frozenset[Identity]:
+    """The identities of this node's pods that are in the mesh; ``world`` has settings in force."""
+    if not world.settings.identity:
+        return frozenset()
+    return frozenset(
+        identity_of(workload, world.settings)
+        for workload in world.workloads.values()
+        if workload.node == node_name
+        and workload.has_own_addresses
+        and enrol_pod(workload, world.namespaces.get(workload.namespace), world.settings).enrolled
+    )
 
 
 def _may_be_for(policy: AuthorizationPolicy, workload: Workload) -> bool:

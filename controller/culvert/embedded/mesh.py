@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from culvert.embedded.mesh_node import BPFFS, MeshNode, MeshOptions, remove_pins
 from culvert.rig.node import Node
+from culvert.rig.process import stop
 from culvert.rig.rig import Rig
 
 
@@ -23,6 +26,7 @@ class LocalMesh:
         self._manifests = manifests
         self._options = options or MeshOptions()
         self.nodes: dict[str, MeshNode] = {}
+        self.authority: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -54,14 +58,36 @@ class LocalMesh:
         Raises:
             NotReadyError: one was not; says why.
         """
+        if self._options.identity:
+            self.start_authority()
         for node in self.nodes.values():
             node.start_agent()
             node.start_envoy()
         for node in self.nodes.values():
             node.wait_ready()
 
+    def start_authority(self) -> None:
+        """Start the certificate authority; its log goes to ``ca.log``, appended to."""
+        options = self._options
+        argv = [sys.executable, "-m", "culvert", "ca", "--manifests", str(self._manifests)]
+        for name, node in self.nodes.items():
+            argv += ["--socket", f"{name}={node.ca_socket}"]
+        argv += ["--certificate-lifetime", options.certificate_lifetime]
+        argv += ["--root-lifetime", options.root_lifetime, "--log-level", options.log_level]
+        host = next(iter(self.nodes.values())).node
+        with (self._rig.directory / "ca.log").open("ab") as log:
+            self.authority = host.start(argv, stdout=log, stderr=log)
+
+    def kill_authority(self) -> None:
+        """``kill -9``, and wait for the end."""
+        assert self.authority is not None
+        self.authority.kill()
+        self.authority.wait()
+
     def close(self) -> None:
         """End everything; a second call does nothing."""
+        if self.authority is not None and self.authority.poll() is None:
+            stop(self.authority, grace_seconds=5.0)
         for node in self.nodes.values():
             node.close()
 

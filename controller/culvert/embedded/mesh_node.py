@@ -27,6 +27,10 @@ class MeshOptions:
     concurrency: int = 1
     budget_bytes: int | None = None
     max_redirect_bytes: int | None = None
+    identity: bool = False
+    """Whether pods have certificates, from an authority that the mesh runs."""
+    certificate_lifetime: str = "24h"
+    root_lifetime: str = "87600h"
     log_level: str = "info"
     """Of the agent: ``debug``, ``info``, ``warning`` or ``error``."""
 
@@ -64,6 +68,7 @@ class MeshNode(NodeView):
         super().__init__(node.name, directory / "status.sock", directory / "admin.sock", directory)
         self.node = node
         self.directory = directory
+        self.ca_socket = directory / "ca.sock"
         self.pins = pins_of(rig_id, node.name)
         self.agent: subprocess.Popen[bytes] | None = None
         self.envoy: subprocess.Popen[bytes] | None = None
@@ -87,6 +92,8 @@ class MeshNode(NodeView):
         argv += ["--run-directory", str(self.directory)]
         options = self._options
         argv += ["--log-level", options.log_level]
+        if options.identity:
+            argv += ["--ca-socket", str(self.ca_socket)]
         if not options.accelerate:
             argv += ["--without", "acceleration"]
         if options.fail_open:
@@ -104,7 +111,10 @@ class MeshNode(NodeView):
         bootstrap.write_text(
             bootstrap_json(
                 compile_bootstrap(
-                    self.node.name, str(self.directory / "xds.sock"), str(self.admin_socket)
+                    self.node.name,
+                    str(self.directory / "xds.sock"),
+                    str(self.admin_socket),
+                    identity=self._options.identity,
                 )
             )
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import aiohttp
 import msgspec
@@ -19,6 +19,8 @@ from culvert.identity.wire import (
 from culvert.model.identity import Identity
 
 _SECONDS = 10.0
+
+_T = TypeVar("_T")
 
 
 class IssuerError(Exception):
@@ -62,7 +64,9 @@ class SocketIssuer:
         """
         return await self._call("GET", BUNDLE_PATH, None, BundleAnswer)
 
-    async def _call(self, method: str, path: str, body: msgspec.Struct | None, kind: Any) -> Any:
+    async def _call(
+        self, method: str, path: str, body: msgspec.Struct | None, kind: type[_T]
+    ) -> _T:
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         connector = aiohttp.UnixConnector(str(self._socket))
         data = None if body is None else msgspec.json.encode(body)
@@ -78,7 +82,7 @@ class SocketIssuer:
             ) from None
 
 
-def read_answer(status: int, body: bytes, kind: Any) -> Any:
+def read_answer(status: int, body: bytes, kind: type[_T]) -> _T:
     """The answer, of the ``kind`` of struct that was asked for.
 
     Raises:
