@@ -16,9 +16,9 @@ import time
 import msgspec
 from aiohttp import web
 from culvert.control.aggregate import Aggregate
-from culvert.control.caller import CallerRefused
 from culvert.control.intake import make_intake
 from culvert.control.serving_certificate import make_serving_certificate
+from culvert.model.refusal import RefusedError
 from culvert.model.report import server_name
 
 from tests.bench.reports_nodes import EDITED, node_name, token_of
@@ -43,11 +43,11 @@ class _Table:
         self._nodes = {token_of(node): node_name(node) for node in range(nodes)}
 
     async def node_of(self, token: str) -> str:
-        """Raises ``CallerRefused``."""
+        """Raises ``RefusedError``."""
         try:
             return self._nodes[token]
         except KeyError:
-            raise CallerRefused(401, "Unauthenticated", "not in the table") from None
+            raise RefusedError(401, "Unauthenticated", "not in the table") from None
 
 
 class _Looks:

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import yaml
-from culvert.control.caller import CallerRefused, Callers
+from culvert.control.caller import Callers
 from culvert.embedded.control_plane import ControlPlane
 from culvert.kube.client import KubeClient
+from culvert.leader.connection import ControllerAccess
+from culvert.model.refusal import RefusedError
 from culvert.model.report import ObjectId, ObjectReport, ObjectState, ReportedFinding
-from culvert.reports.sender import ControllerAccess, ReportSender
+from culvert.reports.sender import ReportSender
 from culvert.reports.session import NodeState
 
 from tests.kube.cluster import eventually, kubectl, service
@@ -229,6 +231,6 @@ async def test_tokens_that_are_not_an_agents_are_refused_with_the_reason(
             (unbound, 403, "bound to no pod"),
             (others, 403, "may not report"),
         ):
-            with pytest.raises(CallerRefused, match=words) as refused:
+            with pytest.raises(RefusedError, match=words) as refused:
                 await callers.node_of(token)
             assert refused.value.status == status

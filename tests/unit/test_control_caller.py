@@ -7,9 +7,10 @@ from typing import Any, cast
 import msgspec
 import pytest
 from culvert.control import caller
-from culvert.control.caller import REMEMBER_SECONDS, CallerRefused, Callers
+from culvert.control.caller import REMEMBER_SECONDS, Callers
 from culvert.kube.client import KubeClient
 from culvert.kube.errors import ApiError, ApiUnreachable
+from culvert.model.refusal import RefusedError
 from culvert.model.report import TOKEN_AUDIENCE
 
 ACCOUNT = "culvert-system:culvert-agent"
@@ -61,8 +62,8 @@ class Api:
         return Callers(cast(KubeClient, self), ACCOUNT, lambda: self.now_seconds)
 
 
-async def refusal(api: Api, shown: str = "") -> CallerRefused:
-    with pytest.raises(CallerRefused) as refused:
+async def refusal(api: Api, shown: str = "") -> RefusedError:
+    with pytest.raises(RefusedError) as refused:
         await api.callers().node_of(shown or token())
     return refused.value
 
@@ -132,7 +133,7 @@ async def test_token_is_never_taken_beyond_its_end() -> None:
     callers = api.callers()
     await callers.node_of(token(ends_seconds=60))
     api.now_seconds, api.status = 60.0, review(authenticated=False)
-    with pytest.raises(CallerRefused):
+    with pytest.raises(RefusedError):
         await callers.node_of(token(ends_seconds=60))
 
 
@@ -148,7 +149,7 @@ async def test_token_that_does_not_say_its_end_is_asked_about_each_time(shown: s
 async def test_refusal_is_not_remembered() -> None:
     api = Api(review(authenticated=False))
     callers = api.callers()
-    with pytest.raises(CallerRefused):
+    with pytest.raises(RefusedError):
         await callers.node_of(token())
     api.status = review()
     assert await callers.node_of(token()) == "node-a"

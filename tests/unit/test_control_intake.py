@@ -12,9 +12,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from culvert.control import intake as intake_module
 from culvert.control.aggregate import Aggregate
 from culvert.control.cadence import heartbeat_seconds, spread_seconds
-from culvert.control.caller import CallerRefused
 from culvert.control.intake import make_intake
-from culvert.model.report import REPORTS_PATH, Acknowledgement, NodeReport, Refusal
+from culvert.model.refusal import Refusal, RefusedError
+from culvert.model.report import REPORTS_PATH, Acknowledgement, NodeReport
 
 FULL = NodeReport(node="node-a", session_id="s", sequence=1)
 DELTA = NodeReport(node="node-a", session_id="s", sequence=2, base=1)
@@ -28,7 +28,7 @@ class Tokens:
     async def node_of(self, token: str) -> str:
         self.asked.append(token)
         if not token.startswith("token-of-"):
-            raise CallerRefused(401, "Unauthenticated", "not a token")
+            raise RefusedError(401, "Unauthenticated", "not a token")
         return token.removeprefix("token-of-")
 
 

@@ -17,16 +17,17 @@ from aiohttp import web
 from culvert.control.serving_certificate import ServingCertificate, make_serving_certificate
 from culvert.kube.client import KubeClient
 from culvert.kube.errors import ApiUnreachable
+from culvert.leader.connection import ControllerAccess
 from culvert.model.leader import LeaderEntry
+from culvert.model.refusal import Refusal
 from culvert.model.report import (
     REPORTS_PATH,
     Acknowledgement,
     NodeReport,
     ObjectReport,
     ObjectState,
-    Refusal,
 )
-from culvert.reports.sender import ControllerAccess, ReportSender
+from culvert.reports.sender import ReportSender
 from culvert.reports.session import NodeState
 
 NAMESPACE, SERVICE = "culvert-system", "culvert-controller"
@@ -316,7 +317,7 @@ async def test_refused_connection_takes_no_trust_away(tmp_path: Path) -> None:
 async def test_address_that_does_not_answer_is_looked_up_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("culvert.reports.sender.CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr("culvert.leader.connection.CONNECT_SECONDS", 0.2)
     async with controller(tmp_path) as world:
         with socket.create_server(("127.0.0.1", 0)) as mute:
             (entry,) = world.entries

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from culvert.leader.connection import ControllerAccess
 from culvert.model.settings import Settings
-from culvert.reports.sender import ControllerAccess
 
 
 @dataclass(frozen=True, slots=True)

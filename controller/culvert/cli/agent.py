@@ -16,10 +16,10 @@ from culvert.cli.http_address import HttpAddress, parse_http_address
 from culvert.cli.json_log import log_as_json
 from culvert.cli.until_signalled import until_signalled
 from culvert.kube.errors import AccessError
+from culvert.leader.connection import ControllerAccess
 from culvert.model.settings import Settings
 from culvert.redirect.attach import AttachError
 from culvert.redirect.loading import LoaderError
-from culvert.reports.sender import ControllerAccess
 from culvert.sources.cgroups import find_pods_cgroup
 from culvert.xds.socket_path import SocketPathError
 

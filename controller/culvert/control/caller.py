@@ -14,6 +14,7 @@ import structlog
 
 from culvert.kube.client import KubeClient
 from culvert.kube.errors import AccessError, ApiError, ApiUnreachable
+from culvert.model.refusal import RefusedError
 from culvert.model.report import TOKEN_AUDIENCE
 
 _log = structlog.get_logger(__name__)
@@ -25,15 +26,6 @@ MAX_REMEMBERED = 20_000
 _REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 _NODE = "authentication.kubernetes.io/node-name"
 _POD = "authentication.kubernetes.io/pod-name"
-
-
-class CallerRefused(Exception):  # noqa: N818 - an answer, not a programming error
-    """Who calls may not report; ``status`` and ``reason`` are those of the answer."""
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.reason = reason
 
 
 class _User(msgspec.Struct, frozen=True):
@@ -88,11 +80,11 @@ class Callers:
         """Return the node on which the pod runs that the token was made for.
 
         Raises:
-            CallerRefused: it is not a good token of an agent, or nobody can say now.
+            RefusedError: it is not a good token of an agent, or nobody can say now.
         """
         if not token.isascii():
             # It is none, and bytes that are no text could not even be asked about.
-            raise CallerRefused(401, "Unauthenticated", "the bearer token is not text in ASCII")
+            raise RefusedError(401, "Unauthenticated", "the bearer token is not text in ASCII")
         digest = hashlib.sha256(token.encode()).digest()
         node, until_seconds = self._known.get(digest, ("", 0.0))
         now_seconds = self._unix_seconds()
@@ -103,7 +95,7 @@ class Callers:
             node = await self._review(token)
         except (ApiError, ApiUnreachable, AccessError, msgspec.MsgspecError) as error:
             _log.warning("token not reviewed", error=str(error))
-            raise CallerRefused(
+            raise RefusedError(
                 503, "Unavailable", "the API server cannot be asked about the token now"
             ) from None
         self._known[digest] = (node, min(_expiry_seconds(token), now_seconds + REMEMBER_SECONDS))
@@ -119,14 +111,14 @@ class Callers:
         }
         review = _REVIEW.decode(await self._api.create(_REVIEWS, body)).status
         if not review.authenticated or TOKEN_AUDIENCE not in review.audiences:
-            raise CallerRefused(
+            raise RefusedError(
                 401,
                 "Unauthenticated",
                 f"the token is not good for the audience {TOKEN_AUDIENCE}: mount one of a "
                 "projected serviceAccountToken volume with that audience",
             )
         if review.user.username != self._username:
-            raise CallerRefused(
+            raise RefusedError(
                 403,
                 "Forbidden",
                 f"{review.user.username} may not report: only {self._username} may",
@@ -144,7 +136,7 @@ class Callers:
             node = _POD_OBJECT.decode(await self._api.get(path)).spec.node_name
             if node:
                 return node
-        raise CallerRefused(
+        raise RefusedError(
             403,
             "Forbidden",
             "the token is bound to no pod on a node: mount one of a projected "

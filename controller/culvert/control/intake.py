@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 from aiohttp import web
 
 from culvert.control.aggregate import Aggregate
+from culvert.control.bearer import Authenticator, calling_node
 from culvert.control.cadence import heartbeat_seconds, spread_seconds
-from culvert.control.caller import CallerRefused
+from culvert.model.refusal import Refusal, RefusedError
 from culvert.model.report import (
     MAX_REPORT_BYTES,
     REPORTS_PATH,
     Acknowledgement,
     NodeReport,
-    Refusal,
 )
 
 _REPORT = msgspec.json.Decoder(NodeReport)
-_SCHEME = "Bearer "
-
-
-class Authenticator(Protocol):
-    """What tells who calls."""
-
-    async def node_of(self, token: str) -> str:
-        """Return the node that a token stands for. Raises ``CallerRefused``."""
 
 
 def make_intake(
@@ -45,13 +36,10 @@ def make_intake(
         return _response(status, Refusal(reason=reason, message=message))
 
     async def take(request: web.Request) -> web.Response:
-        header = request.headers.get("Authorization", "")
-        if not header.startswith(_SCHEME):
-            return refuse(401, "Unauthenticated", "the request shows no bearer token")
         try:
-            node = await authenticator.node_of(header.removeprefix(_SCHEME).strip())
+            node = await calling_node(request, authenticator)
             report = _REPORT.decode(await request.read())
-        except CallerRefused as refused:
+        except RefusedError as refused:
             return refuse(refused.status, refused.reason, str(refused))
         except web.HTTPRequestEntityTooLarge:
             limit = f"a report has at most {MAX_REPORT_BYTES} bytes"

@@ -128,17 +128,6 @@ class Acknowledgement(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_seconds: float
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of every other answer: what is wrong and what would be right.
-
-    ``reason`` is for programs: ``Unauthenticated`` (401), ``Forbidden`` (403), ``SendFull`` (409),
-    ``TooLarge`` (413), ``Unreadable`` (400) and ``Unavailable`` (503).
-    """
-
-    reason: str
-    message: str
-
-
 def server_name(namespace: str, service: str) -> str:
     """The name in the certificate of the controller's Service."""
     return f"{service}.{namespace}.svc"

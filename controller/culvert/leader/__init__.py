@@ -1,0 +1,1 @@
+"""How an agent reaches the controller that leads."""
