@@ -54,7 +54,6 @@ def value(
         object_key=key,
         factory_key=factory,
         format_string=SubstitutionFormatString(text_format_source=DataSource(inline_string=text)),
-        read_only=shared != NONE,
         shared_with_upstream=shared,
     )
 

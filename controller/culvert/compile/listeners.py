@@ -103,7 +103,12 @@ def _plain_filters() -> dict[ProxyListener, tuple[Filter, ...]]:
 
 def _mesh_filters() -> dict[ProxyListener, tuple[Filter, ...]]:
     value = filter_state.value
-    destination = value(filter_state.DESTINATION, "%DOWNSTREAM_LOCAL_ADDRESS%", filter_state.ONCE)
+    destination = value(
+        filter_state.DESTINATION,
+        "%DOWNSTREAM_LOCAL_ADDRESS%",
+        filter_state.ONCE,
+        filter_state.HASHABLE,
+    )
     by_pod = value(
         filter_state.TCP_CLUSTER,
         TUNNEL_CLUSTER_PREFIX + "%DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%",

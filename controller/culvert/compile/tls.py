@@ -46,21 +46,20 @@ def server_name_of(principal: str) -> str:
     return sha256(principal.encode()).hexdigest()[:32] + ".spiffe"
 
 
-def upstream_tls() -> TransportSocket:
+def upstream_tls(trust_domain: str) -> TransportSocket:
     """Of connections to other nodes.
 
-    The name of the other end comes with each connection (``SUBJECT_ALT_NAMES``); without one, the
-    context's own list holds, which nobody is on. A session is never resumed: it would carry on with
-    the certificate of the caller who began it.
+    The other end must be of the trust domain, and it must be who the connection's filter state says
+    (``SUBJECT_ALT_NAMES``, which holds "-" where nothing is known). A session is never resumed: it
+    would carry on with the certificate of the caller who began it.
     """
     mapper = typed_extension(
         "envoy.tls.upstream_certificate_mappers.filter_state_override",
         _EXTENSIONS + "cert_mappers.filter_state_override.v3.Config",
         {"default_value": NEVER_ISSUED},
     )
-    nobody = StringMatcher(exact=f"spiffe://{NEVER_ISSUED}")
     context = UpstreamTlsContext(
-        common_tls_context=_common(as_json(mapper), nobody),
+        common_tls_context=_common(as_json(mapper), trust_domain),
         max_session_keys=UInt32Value(value=0),
     )
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
@@ -73,9 +72,8 @@ def downstream_tls(trust_domain: str) -> TransportSocket:
         _EXTENSIONS + "cert_mappers.sni.v3.SNI",
         {"default_value": NEVER_ISSUED},
     )
-    members = StringMatcher(prefix=f"spiffe://{trust_domain}/ns/")
     context = DownstreamTlsContext(
-        common_tls_context=_common(as_json(mapper), members),
+        common_tls_context=_common(as_json(mapper), trust_domain),
         require_client_certificate=BoolValue(value=True),
         disable_stateless_session_resumption=True,
         disable_stateful_session_resumption=True,
@@ -83,7 +81,8 @@ def downstream_tls(trust_domain: str) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 
 
-def _common(mapper: dict[str, Any], names: StringMatcher) -> CommonTlsContext:
+def _common(mapper: dict[str, Any], trust_domain: str) -> CommonTlsContext:
+    members = StringMatcher(prefix=f"spiffe://{trust_domain}/ns/")
     tls13 = TlsParameters.TLSv1_3
     selector = typed_extension(
         "envoy.tls.certificate_selectors.on_demand_secret",
@@ -102,7 +101,7 @@ def _common(mapper: dict[str, Any], names: StringMatcher) -> CommonTlsContext:
         combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
             default_validation_context=CertificateValidationContext(
                 match_typed_subject_alt_names=[
-                    SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.URI, matcher=names)
+                    SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.URI, matcher=members)
                 ]
             ),
             validation_context_sds_secret_config=SdsSecretConfig(

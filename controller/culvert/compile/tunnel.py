@@ -174,7 +174,7 @@ def _tunnel_cluster(settings: Settings) -> Cluster:
         cleanup_interval=duration(_IDLE_SECONDS),
         connect_timeout=duration(settings.connect_timeout_seconds),
         per_connection_buffer_limit_bytes=UInt32Value(value=STREAM_WINDOW_BYTES),
-        transport_socket=upstream_tls(),
+        transport_socket=upstream_tls(settings.trust_domain),
     )
     thresholds = cluster.circuit_breakers.thresholds.add()
     for limit in ("max_connections", "max_pending_requests", "max_requests", "max_retries"):
