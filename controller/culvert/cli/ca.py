@@ -33,6 +33,10 @@ def ca(
     root_lifetime: Annotated[
         str, typer.Option(help="How long a root holds; the next one is made at half of it.")
     ] = "87600h",
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Directory for the keys, to go on after a restart; else in memory."),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Issue certificates for the pods of a folder's manifests until told to stop."""
@@ -47,11 +51,12 @@ def ca(
             _duration("--certificate-lifetime", certificate_lifetime),
             _duration("--root-lifetime", root_lifetime),
         ),
+        state,
     )
     failed = False
     try:
         asyncio.run(until_signalled(EmbeddedAuthority(options).run()))
-    except* OSError as group:
+    except* (OSError, ValueError) as group:
         failed = True
         for error in group.exceptions:
             structlog.get_logger(__name__).error("cannot serve", reason=str(error))

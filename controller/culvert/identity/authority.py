@@ -8,11 +8,12 @@ root some node does not have.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from culvert.identity import x509 as svid
@@ -21,9 +22,14 @@ from culvert.model.identity import Identity
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """How long things hold. ``spread`` is how long a new root takes to reach every node."""
+    """How long things hold.
+
+    ``spread`` is how long a new root takes to reach every node. Certificates may have had a longer
+    life before, up to ``longest_certificate``.
+    """
 
     certificate: timedelta = timedelta(hours=24)
+    longest_certificate: timedelta = timedelta(0)
     intermediate: timedelta = timedelta(days=60)
     root: timedelta = timedelta(days=3650)
     spread: timedelta = timedelta(minutes=30)
@@ -52,6 +58,39 @@ class Issued:
     ends: datetime
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Issuer:
+    """Who signs: its certificate, then those above it up to the root, which is not among them.
+
+    Where the root itself signs, it is the only one in ``chain``.
+    """
+
+    trust_domain: str
+    chain: tuple[x509.Certificate, ...]
+    key: svid.SigningKey
+
+    def issue(
+        self, request_pem: bytes, identity: Identity, now: datetime, life: timedelta
+    ) -> Issued:
+        """Make the certificate of an identity; it ends before any that it rests on.
+
+        Raises:
+            BadRequestError: the request is none, or not of this trust domain.
+        """
+        if identity.trust_domain != self.trust_domain:
+            raise svid.BadRequestError(f"{identity} is not of {self.trust_domain}")
+        key = svid.requested_key(request_pem)
+        begins = svid.backdated(now, life)
+        begins = max([begins, *(one.not_valid_before_utc for one in self.chain)])
+        ends = min([now + life, *(one.not_valid_after_utc for one in self.chain)])
+        leaf = svid.workload_certificate(identity, key, self.chain[0], self.key, begins, ends)
+        above = [one for one in self.chain if one.subject != one.issuer]
+        chain_pem = svid.certificate_pem(leaf, *above)
+        return Issued(
+            chain_pem, leaf.serial_number, leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Authority:
     """The signers, oldest first; a value. ``advanced`` is to be called before it is used."""
@@ -60,19 +99,23 @@ class Authority:
     lifetimes: Lifetimes
     signers: tuple[Signer, ...] = ()
 
-    def advanced(self, now: datetime) -> Authority:
-        """What the authority is to be now: itself, unless a root or an intermediate is due."""
+    def advanced(self, now: datetime, roots_since: datetime | None = None) -> Authority:
+        """What the authority is to be now: itself, unless a root or an intermediate is due.
+
+        A root from before ``roots_since`` is due at once.
+        """
         signers = [one for one in self.signers if one.root.not_valid_after_utc > now]
-        if not signers or _is_half_over(signers[-1].root, now):
+        if not signers or _is_due(signers[-1].root, now, roots_since):
             signers.append(self._new_signer(now))
         current = self._current(signers, now)
-        since = self._signs_since(current, signers)
-        last_below_older = since + self.lifetimes.certificate + self.lifetimes.spread
+        lifetimes = self.lifetimes
+        longest = max(lifetimes.certificate, lifetimes.longest_certificate)
+        last_below_older = self._signs_since(current, signers) + longest + lifetimes.spread
         if now > last_below_older:
             signers = signers[signers.index(current) :]
         signers = [
             self._with_new_intermediate(one, now)
-            if one is current and _is_half_over(one.issuing, now)
+            if one is current and not self._may_issue(one.issuing, now)
             else one
             for one in signers
         ]
@@ -92,26 +135,26 @@ class Authority:
         Raises:
             BadRequestError: the request is none, or not of this trust domain.
         """
-        if identity.trust_domain != self.trust_domain:
-            raise svid.BadRequestError(f"{identity} is not of {self.trust_domain}")
-        key = svid.requested_key(request_pem)
         signer = self._current(self.signers, now)
-        begins = svid.backdated(now, self.lifetimes.certificate)
-        begins = max(begins, signer.issuing.not_valid_before_utc)
-        ends = min(now + self.lifetimes.certificate, signer.issuing.not_valid_after_utc)
-        leaf = svid.workload_certificate(
-            identity, key, signer.issuing, signer.issuing_key, begins, ends
-        )
-        chain = svid.certificate_pem(leaf, signer.issuing)
-        return Issued(chain, leaf.serial_number, begins, ends)
+        issuer = Issuer(self.trust_domain, (signer.issuing,), signer.issuing_key)
+        return issuer.issue(request_pem, identity, now, self.lifetimes.certificate)
+
+    @property
+    def ends(self) -> datetime:
+        """When the last root ends."""
+        return max(one.root.not_valid_after_utc for one in self.signers)
 
     def _current(self, signers: tuple[Signer, ...] | list[Signer], now: datetime) -> Signer:
         """The newest that every node has had the time to fetch; the oldest where none is."""
         spread = [one for one in signers if self._signs_since(one, signers) <= now]
         return spread[-1] if spread else signers[0]
 
+    def _may_issue(self, issuing: x509.Certificate, now: datetime) -> bool:
+        is_ours = svid.uris(issuing) == [f"spiffe://{self.trust_domain}"]
+        return is_ours and not _is_due(issuing, now)
+
     def _signs_since(self, signer: Signer, signers: tuple[Signer, ...] | list[Signer]) -> datetime:
-        made = signer.root.not_valid_before_utc
+        made = svid.made(signer.root)
         return made if signer is signers[0] else made + self.lifetimes.spread
 
     def _new_signer(self, now: datetime) -> Signer:
@@ -144,35 +187,49 @@ def write_signers(signers: tuple[Signer, ...]) -> dict[str, bytes]:
     return files
 
 
-def read_signers(files: dict[str, bytes]) -> tuple[Signer, ...]:
-    """What ``write_signers`` wrote.
+def read_signers(files: Mapping[str, bytes]) -> tuple[Signer, ...]:
+    """What ``write_signers`` wrote; files of other names are ignored.
 
     Raises:
-        ValueError: a part is missing or is not what its name says.
+        ValueError: there is nothing, a part is missing, or one is not what its name says.
     """
-    signers = []
-    for index in range(len(files) // 4):
+    signers: list[Signer] = []
+    while f"root-{len(signers)}.crt" in files:
+        root, root_key = _read_pair(files, f"root-{len(signers)}")
+        issuing, issuing_key = _read_pair(files, f"issuing-{len(signers)}")
         try:
-            root, issuing = (
-                x509.load_pem_x509_certificate(files[f"{name}-{index}.crt"])
-                for name in ("root", "issuing")
-            )
-            root_key, issuing_key = (
-                _load_key(files[f"{name}-{index}.key"]) for name in ("root", "issuing")
-            )
-        except KeyError as missing:
-            raise ValueError(f"{missing} is missing") from None
+            issuing.verify_directly_issued_by(root)
+        except (ValueError, TypeError, InvalidSignature):
+            raise ValueError(f"issuing-{len(signers)}.crt is not of its root") from None
         signers.append(Signer(root, root_key, issuing, issuing_key))
+    if not signers:
+        raise ValueError("root-0.crt is missing")
     return tuple(signers)
 
 
-def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(pem, None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError("a key is not an ECDSA key")
-    return key
+def _read_pair(
+    files: Mapping[str, bytes], name: str
+) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    for file in (f"{name}.crt", f"{name}.key"):
+        if file not in files:
+            raise ValueError(f"{file} is missing")
+    try:
+        certificate = x509.load_pem_x509_certificate(files[f"{name}.crt"])
+    except ValueError:
+        raise ValueError(f"{name}.crt is not a certificate") from None
+    try:
+        key = svid.signing_key(files[f"{name}.key"])
+    except ValueError as error:
+        raise ValueError(f"{name}.key is not a key: {error}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != (
+        certificate.public_key()
+    ):
+        raise ValueError(f"{name}.key is not the key of {name}.crt")
+    return certificate, key
 
 
-def _is_half_over(certificate: x509.Certificate, now: datetime) -> bool:
+def _is_due(certificate: x509.Certificate, now: datetime, since: datetime | None = None) -> bool:
+    """Whether half of its life is over, or it is older than is wanted."""
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return now >= begins + (ends - begins) / 2
+    is_old = since is not None and svid.made(certificate) < since <= now
+    return is_old or now >= begins + (ends - begins) / 2

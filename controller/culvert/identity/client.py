@@ -14,9 +14,9 @@ from culvert.identity.wire import (
     BundleAnswer,
     CertificateAnswer,
     CertificateRequest,
-    RefusalAnswer,
 )
 from culvert.model.identity import Identity
+from culvert.model.refusal import Refusal
 
 _SECONDS = 10.0
 
@@ -91,7 +91,7 @@ def read_answer(status: int, body: bytes, kind: type[_T]) -> _T:
     try:
         if status == 200:
             return msgspec.json.decode(body, type=kind)
-        refusal = msgspec.json.decode(body, type=RefusalAnswer)
+        refusal = msgspec.json.decode(body, type=Refusal)
     except msgspec.MsgspecError:
         raise IssuerError(
             "Unreadable", f"an answer {status} that no certificate authority gives"

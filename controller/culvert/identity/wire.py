@@ -1,4 +1,7 @@
-"""What agents and the certificate authority say to each other, in JSON."""
+"""What agents and the certificate authority say to each other, in JSON.
+
+What is refused is answered with a ``model.refusal.Refusal``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import msgspec
 CERTIFICATES_PATH = "/v1/certificates"
 BUNDLE_PATH = "/v1/bundle"
 MAX_REQUEST_BYTES = 64 * 1024
+"""Of one request for a certificate; it takes about 700."""
 
 
 class CertificateRequest(msgspec.Struct, frozen=True):
@@ -30,10 +34,3 @@ class BundleAnswer(msgspec.Struct, frozen=True):
 
     bundle: str
     now_seconds: float
-
-
-class RefusalAnswer(msgspec.Struct, frozen=True):
-    """Why nothing was given."""
-
-    reason: str
-    message: str

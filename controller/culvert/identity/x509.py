@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from culvert.model.identity import Identity
@@ -15,6 +15,9 @@ from culvert.model.identity import Identity
 _BACKDATED = timedelta(seconds=60)
 
 _SHA256 = hashes.SHA256()
+
+SigningKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+"""Of a certificate authority: the mesh's own have P-256 keys, an operator's may be others."""
 
 
 class BadRequestError(Exception):
@@ -24,6 +27,12 @@ class BadRequestError(Exception):
 def backdated(now: datetime, life: timedelta) -> datetime:
     """When a certificate that is made now begins to hold: a little before, for clocks that lag."""
     return now - min(_BACKDATED, life / 10)
+
+
+def made(certificate: x509.Certificate) -> datetime:
+    """When a certificate that was ``backdated`` was made."""
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return begins + min(_BACKDATED, (ends - begins) / 11)
 
 
 def new_key() -> ec.EllipticCurvePrivateKey:
@@ -87,14 +96,15 @@ def intermediate(
     begins: datetime,
     ends: datetime,
 ) -> x509.Certificate:
-    """A certificate authority below a root, for workloads alone."""
+    """A certificate authority below a root, for workloads alone.
+
+    It has no name constraints: those on URIs are critical, and verifiers that do not know them
+    refuse the chain. The roots of a mesh are trusted by its proxies alone.
+    """
     name = _ca_name(trust_domain, "issuing")
     return (
         _ca(trust_domain, name, root.subject, key.public_key(), begins, ends, path_length=0)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()),
-            critical=False,
-        )
+        .add_extension(_issued_by(root), critical=False)
         .sign(root_key, _SHA256)
     )
 
@@ -103,7 +113,7 @@ def workload_certificate(
     identity: Identity,
     key: ec.EllipticCurvePublicKey,
     issuer: x509.Certificate,
-    issuer_key: ec.EllipticCurvePrivateKey,
+    issuer_key: SigningKey,
     begins: datetime,
     ends: datetime,
 ) -> x509.Certificate:
@@ -123,12 +133,46 @@ def workload_certificate(
         .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
         # Critical, as there is no subject (RFC 5280, 4.2.1.6).
         .add_extension(name, critical=True)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
-            critical=False,
-        )
+        .add_extension(_issued_by(issuer), critical=False)
         .sign(issuer_key, _SHA256)
     )
+
+
+def uris(certificate: x509.Certificate) -> list[str]:
+    """The URIs among its names."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.UniformResourceIdentifier)
+
+
+def signing_key(pem: bytes) -> SigningKey:
+    """The private key of a certificate authority, from PEM.
+
+    Raises:
+        ValueError: it is none, is encrypted, or is neither ECDSA nor RSA of at least 2048 bits.
+    """
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except TypeError:
+        raise ValueError("it is encrypted; store it without a password") from None
+    except UnsupportedAlgorithm:
+        raise ValueError("its algorithm is not known") from None
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key
+    if isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
+        return key
+    raise ValueError("it is neither an ECDSA key nor an RSA key of 2048 bits or more")
+
+
+def _issued_by(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """What the issuer calls its key, which others compute in other ways than we do."""
+    try:
+        named = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        named = x509.SubjectKeyIdentifier.from_public_key(issuer.public_key())
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(named)
 
 
 def _ca_name(trust_domain: str, role: str) -> x509.Name:
