@@ -42,6 +42,7 @@ struct cv_config {
 	__u32 pod_level_min;		/* levels of the cgroup tree at which pods are found */
 	__u32 pod_level_max;
 	__u32 reserved;
+	__u64 node_netns_cookie;	/* the node's own network namespace; 0: not known */
 };
 
 struct cv_destination_key {
@@ -127,6 +128,14 @@ struct cv_original {
 	__u16 is_accepted;		/* 1: this is the proxy's end */
 };
 
+/* Somebody whose connections to a pod were refused; the value is how many. */
+struct cv_refused_key {
+	struct cv_address source;
+	struct cv_address address;	/* the pod's */
+	__be16 port_be;			/* the pod's */
+	__u16 reserved;
+};
+
 struct cv_counter {
 	__u64 count;
 	__u64 bytes;			/* payload, for the SEND verdicts */
@@ -170,7 +179,10 @@ enum cv_verdict {
 	CV_SEND_TCP_LEFT_SOCKHASH = 33,
 	CV_ENROL_SKIP_PEER_NOT_ENROLLED = 34,
 	CV_HANDOFF_WRONG_SOURCE = 35,
-	CV_VERDICT_COUNT = 36,
+	CV_STRICT_ALLOWED_NODE = 36,
+	CV_STRICT_ALLOWED_SELF = 37,
+	CV_STRICT_REFUSED = 38,
+	CV_VERDICT_COUNT = 39,
 };
 
 #endif

@@ -159,6 +159,55 @@ CV_INLINE __u16 cv_decide_peer_number(const struct cv_original *original)
 }
 
 /*
+ * Whether a pod that takes mutual TLS only takes this connection. What its node itself makes comes
+ * from the proxy, which has seen to the TLS, or from the kubelet, which probes.
+ */
+struct cv_strict_facts {
+	__u32 is_from_node;		/* a socket of the node's own namespace is connecting */
+	__u32 is_loopback;		/* it has not left the pod */
+};
+
+CV_INLINE enum cv_verdict cv_decide_strict(const struct cv_strict_facts *facts)
+{
+	if (facts->is_from_node)
+		return CV_STRICT_ALLOWED_NODE;
+	if (facts->is_loopback)
+		return CV_STRICT_ALLOWED_SELF;
+	return CV_STRICT_REFUSED;
+}
+
+#define CV_TCP_SYN 0x02
+#define CV_TCP_ACK 0x10
+
+/* Whether a segment asks for a new connection, by byte 13 of its header (RFC 9293 section 3.1). */
+CV_INLINE int cv_is_connection_request(__u8 tcp_flags)
+{
+	return (tcp_flags & (CV_TCP_SYN | CV_TCP_ACK)) == CV_TCP_SYN;
+}
+
+/*
+ * The size in bytes of an IPv6 extension header with another header behind it (IANA's registry),
+ * from its own number and its length field; 0: it is none of these.
+ */
+CV_INLINE __u32 cv_extension_bytes(__u8 header, __u8 length)
+{
+	switch (header) {
+	case 0:	  /* hop-by-hop options */
+	case 43:  /* routing */
+	case 60:  /* destination options */
+	case 135: /* mobility */
+	case 139: /* HIP */
+	case 140: /* shim6 */
+		return ((__u32)length + 1) * 8;
+	case 44: /* fragment: one that is whole keeps its header (RFC 6946) */
+		return 8;
+	case 51: /* authentication */
+		return ((__u32)length + 2) * 4;
+	}
+	return 0;
+}
+
+/*
  * The sequenced switch. The receiver reads redirected bytes before bytes that came over TCP, so a
  * redirect is in order only if no byte of this direction is under way or unread over TCP:
  *

@@ -28,6 +28,22 @@ CV_MAP("lpm_trie", struct cv_excluded_cidr_key, __u32, cv_excluded_cidrs, CV_EXC
 CV_MAP("hash", struct cv_address, struct cv_local, cv_local, CV_LOCAL_MAX, BPF_F_NO_PREALLOC);
 
 /*
+ * Which of this node's pods take mutual TLS only: 1, or 0 for a port that does not, in the terms of
+ * cv_destinations. Full: the agent reports it; exceptions are what is left out.
+ */
+CV_MAP("hash", struct cv_destination_key, __u32, cv_strict, CV_STRICT_MAX, BPF_F_NO_PREALLOC);
+
+/*
+ * Connections to such pods that sockets of the node itself are making, seen from there, by socket
+ * cookie. An entry lives for the handshake only. Full: the longest unused goes, and its connection
+ * is refused.
+ */
+CV_MAP("lru_hash", struct cv_connection_key, __u64, cv_node_connecting, CV_NODE_CONNECTING_MAX, 0);
+
+/* Who was refused by such pods, and how often, for the agent to tell. Full: the oldest goes. */
+CV_MAP("lru_hash", struct cv_refused_key, __u64, cv_refused, CV_REFUSED_MAX, 0);
+
+/*
  * Connections that pods made while they were not in cv_pods, by cgroup id: the agent takes a pod's
  * count as it enrols the pod. Also counts the cgroups above and below pods, whose level is not
  * known here; nobody asks for these. Full: the longest unchanged is forgotten.
@@ -95,6 +111,28 @@ static inline __attribute__((always_inline)) struct cv_config *cv_config_get(voi
 	int slot = 0;
 
 	return cv_config.lookup(&slot);
+}
+
+/* Whether a pod takes mutual TLS only on a port; the most specific entry counts. */
+static inline __attribute__((always_inline)) int cv_is_strict(const struct cv_address *address,
+							      __be16 port_be)
+{
+	struct cv_destination_key key = { .address = *address, .port_be = port_be };
+	__u32 *strict = cv_strict.lookup(&key);
+
+	if (!strict) {
+		key.port_be = 0;
+		strict = cv_strict.lookup(&key);
+	}
+	return strict && *strict;
+}
+
+/* Whether it does on any port: a pod with a strict port has an entry for all others as well. */
+static inline __attribute__((always_inline)) int cv_has_strict_port(const struct cv_address *address)
+{
+	struct cv_destination_key key = { .address = *address };
+
+	return cv_strict.lookup(&key) != 0;
 }
 
 #endif

@@ -42,6 +42,12 @@ class HandoffFacts(ctypes.Structure):
     )
 
 
+class StrictFacts(ctypes.Structure):
+    """``struct cv_strict_facts``."""
+
+    _fields_ = tuple((name, ctypes.c_uint32) for name in ("is_from_node", "is_loopback"))
+
+
 class SendFacts(ctypes.Structure):
     """``struct cv_send_facts``."""
 
@@ -78,6 +84,7 @@ class EnrolFacts(ctypes.Structure):
 FACTS = {
     "cv_connect_facts": ConnectFacts,
     "cv_handoff_facts": HandoffFacts,
+    "cv_strict_facts": StrictFacts,
     "cv_send_facts": SendFacts,
     "cv_enrol_facts": EnrolFacts,
 }

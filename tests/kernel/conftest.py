@@ -45,6 +45,7 @@ SMALL_CAPACITIES = {
     "CV_PODS_MAX": 2,
     "CV_HANDOFF_MAX": 4,
     "CV_CONNECTIONS_MAX": 4,
+    "CV_STRICT_MAX": 4,
 }
 
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 from culvert.model.redirect import (
+    ANY_PORT,
     Address16,
     Destination,
     DestinationFlag,
@@ -40,9 +41,11 @@ from culvert.redirect.abi import Verdict
 from culvert.redirect.attach import Hook, attach, attach_sk_msg, hooks
 from culvert.redirect.encode import encode_table
 from culvert.redirect.kernel import KernelMaps, MapFull
+from culvert.redirect.namespace import network_namespace_cookie
 from culvert.redirect.plan import diff
 from culvert.redirect.report import LoadReport
-from culvert.rig import Node, Pod
+from culvert.rig import Node, Pod, netns
+from culvert.rig.cgroup import find_mount
 from culvert.rig.sockets import PodSockets
 
 BPFFS = Path("/sys/fs/bpf")
@@ -128,6 +131,7 @@ class DataPath:
             proxy6=address16(node.proxy_addresses.ipv6),
             listener_ports=PORTS,
             accelerate=False,
+            node_netns_cookie=_netns_cookie(node),
         )
         self._stack = ExitStack()
         self.maps = self._stack.enter_context(KernelMaps(loaded.maps))
@@ -160,7 +164,12 @@ class DataPath:
     @property
     def hooks(self) -> tuple[Hook, ...]:
         """What is attached to this node's cgroups."""
-        return hooks(self.node.pods_cgroup, self.node.proxy_cgroup)
+        return hooks(self.node.pods_cgroup, self.node.proxy_cgroup, self.node_root)
+
+    @property
+    def node_root(self) -> Path:
+        """The cgroup that everything of the node is in."""
+        return find_mount()
 
     def attach(self) -> None:
         """Attach as a starting agent does; also over what is attached already."""
@@ -211,6 +220,12 @@ class DataPath:
         self.table.destinations[key] = Destination(listener, flags)
         return Peer(address, port)
 
+    def require_mtls(self, pod: Pod, port: int = ANY_PORT, *, strict: bool = True) -> None:
+        """Have a pod take mutual TLS only, at all ports or one; applies."""
+        for own in (pod.ipv4, pod.ipv6):
+            self.table.strict[DestinationKey(address16(own), port)] = strict
+        self.apply()
+
     def accelerate(self, **settings: Any) -> None:
         """Switch acceleration on, with other settings of ``RedirectConfig`` as given; applies."""
         self.config = replace(self.config, **{"accelerate": True, **settings})
@@ -257,6 +272,11 @@ class DataPath:
         self.maps.set_proxy_listeners(0)
 
 
+def _netns_cookie(node: Node) -> int:
+    with netns.entered(node.netns_descriptor):
+        return network_namespace_cookie()
+
+
 class ProxyStandIn:
     """Sockets in the place of Envoy: of the node's namespace, in the proxy's cgroup."""
 
@@ -296,6 +316,12 @@ class ProxyStandIn:
         """The same at any of the node's addresses."""
         family = socket.AF_INET6 if ":" in address.address else socket.AF_INET
         made = self._sockets.request(family, socket.SOCK_STREAM, bind=address, listen=1024)
+        made.settimeout(10)
+        return made
+
+    def socket(self, family: socket.AddressFamily = socket.AF_INET) -> socket.socket:
+        """A socket of the proxy's, to be connected by the test."""
+        made = self._sockets.request(family, socket.SOCK_STREAM)
         made.settimeout(10)
         return made
 

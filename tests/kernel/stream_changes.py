@@ -17,6 +17,7 @@ from culvert.redirect.attach import attach, attach_sk_msg, hooks
 from culvert.redirect.encode import CONFIG, encode_config
 from culvert.redirect.kernel import KernelMaps
 from culvert.redirect.plan import Put
+from culvert.rig.cgroup import find_mount
 
 _SLOT_ZERO = bytes(4)
 
@@ -112,4 +113,5 @@ class Changes:
     def _replace_programs(self) -> None:
         pins, node = self._node.pins, self._node.node
         attach_sk_msg(pins / "programs", self._maps.directory)
-        attach(pins / "programs", pins / "links", hooks(node.pods_cgroup, node.proxy_cgroup))
+        wanted = hooks(node.pods_cgroup, node.proxy_cgroup, find_mount())
+        attach(pins / "programs", pins / "links", wanted)

@@ -12,6 +12,7 @@ from culvert.model.redirect import PodFlag
 from culvert.redirect.abi import Verdict
 from culvert.redirect.attach import AttachError, attach, detach_others, hooks
 from culvert.rig import cgroup
+from culvert.rig.cgroup import find_mount
 
 from tests.kernel.data_path import DataPath, original_destination
 
@@ -21,8 +22,8 @@ ATTACH = """
 import sys
 from pathlib import Path
 from culvert.redirect.attach import attach, hooks
-programs, links, pods, proxy = map(Path, sys.argv[1:])
-attach(programs, links, hooks(pods, proxy))
+programs, links, pods, proxy, root = map(Path, sys.argv[1:])
+attach(programs, links, hooks(pods, proxy, root))
 """
 
 
@@ -42,7 +43,8 @@ def captures(data_path: DataPath) -> bool:
 def test_links_outlive_the_process_that_attached(data_path: DataPath) -> None:
     data_path.detach()
     node = data_path.node
-    paths = (data_path.loaded.programs, data_path.links, node.pods_cgroup, node.proxy_cgroup)
+    paths = [data_path.loaded.programs, data_path.links, node.pods_cgroup, node.proxy_cgroup]
+    paths.append(find_mount())
     subprocess.run([sys.executable, "-c", ATTACH, *map(str, paths)], check=True, timeout=60)
     assert captures(data_path)
 
@@ -61,7 +63,11 @@ def test_missing_cgroup_is_named(data_path: DataPath, tmp_path: Path) -> None:
     node = data_path.node
     missing = node.cgroup / "no-such-cgroup"
     with pytest.raises(AttachError, match=r"cv_sockops on cgroup .*/no-such-cgroup .*: No such"):
-        attach(data_path.loaded.programs, data_path.links, hooks(missing, node.proxy_cgroup))
+        attach(
+            data_path.loaded.programs,
+            data_path.links,
+            hooks(missing, node.proxy_cgroup, find_mount()),
+        )
 
 
 def test_directory_that_is_no_cgroup_is_named(data_path: DataPath, tmp_path: Path) -> None:
@@ -69,7 +75,7 @@ def test_directory_that_is_no_cgroup_is_named(data_path: DataPath, tmp_path: Pat
         attach(
             data_path.loaded.programs,
             data_path.links,
-            hooks(tmp_path, data_path.node.proxy_cgroup),
+            hooks(tmp_path, data_path.node.proxy_cgroup, find_mount()),
         )
 
 
@@ -80,7 +86,7 @@ def test_failed_attaching_leaves_what_captured_before(data_path: DataPath) -> No
         attach(
             data_path.loaded.programs,
             data_path.links,
-            hooks(node.cgroup / "no-such-cgroup", node.proxy_cgroup),
+            hooks(node.cgroup / "no-such-cgroup", node.proxy_cgroup, find_mount()),
         )
     assert captures(data_path)
 

@@ -142,7 +142,7 @@ def test_programs_run_once_for_a_proxy_inside_the_pods_cgroup(data_path: DataPat
     """As a DaemonSet's Envoy below kubepods."""
     node = data_path.node
     data_path.detach()
-    wanted = hooks(node.cgroup, node.proxy_cgroup)
+    wanted = hooks(node.cgroup, node.proxy_cgroup, find_mount())
     attach(data_path.loaded.programs, data_path.links, wanted)
     client = data_path.add_pod("client")
     asked = data_path.capture("10.96.0.10", 80)

@@ -11,6 +11,7 @@ from culvert.model.redirect import PodFlag, ProxyListener, address16
 from culvert.redirect.abi import Verdict
 from culvert.redirect.attach import attach, hooks
 from culvert.rig import Pod
+from culvert.rig.cgroup import find_mount
 
 from tests.kernel.data_path import DataPath, Peer, original_destination, peer_of, run_in
 
@@ -244,7 +245,8 @@ def test_proxy_inside_the_pods_cgroup_is_shown_the_caller(
     """As a DaemonSet's Envoy below kubepods: the pods' programs run for it as well."""
     data_path.detach()
     node = data_path.node
-    attach(data_path.loaded.programs, data_path.links, hooks(node.cgroup, node.proxy_cgroup))
+    wanted = hooks(node.cgroup, node.proxy_cgroup, find_mount())
+    attach(data_path.loaded.programs, data_path.links, wanted)
     client = data_path.add_pod("client", identity_number=NUMBER)
     asked = data_path.capture("10.96.0.10", 80)
     data_path.config = replace(data_path.config, identity=identity)

@@ -40,6 +40,7 @@ def test_maps_hold_what_is_wanted_and_let_go_of_the_rest(data_path: DataPath, ki
             for number in range(1, 50)
         },
         local={address16(f"10.0.0.{number}"): LocalFlag.ACCELERATED for number in range(1, 50)},
+        strict={DestinationKey(address16("10.0.0.1"), port): port == 0 for port in range(50)},
     )
     for table in (full, RedirectTable(), full):
         want = encode_table(data_path.config, table)

@@ -37,6 +37,7 @@ tables = st.builds(
     destinations=st.dictionaries(keys, destinations),
     pods=st.dictionaries(st.sampled_from([7, 8]), pods),
     local=st.dictionaries(st.sampled_from(_ADDRESSES), st.sampled_from(LocalFlag)),
+    strict=st.dictionaries(keys, st.booleans()),
 )
 
 
@@ -62,6 +63,8 @@ def test_contents_of_a_map_that_stay_are_the_same_object(
 ) -> None:
     encoder = TableEncoder()
     before = encoder.encode(config, table)
-    equal = RedirectTable(dict(table.destinations), dict(table.pods), dict(table.local))
+    equal = RedirectTable(
+        dict(table.destinations), dict(table.pods), dict(table.local), dict(table.strict)
+    )
     after = encoder.encode(config, equal)
     assert all(after[name] is entries for name, entries in before.items())

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from culvert.model.redirect import (
+    ANY_PORT,
     Destination,
     DestinationFlag,
     DestinationKey,
@@ -25,6 +26,7 @@ from culvert.redirect.encode import (
     EXCLUDED_PORTS,
     LOCAL,
     PODS,
+    STRICT,
     encode_config,
     encode_table,
     shows_identity,
@@ -66,6 +68,22 @@ def test_pod_has_its_identity_number_in_its_entry() -> None:
     table = RedirectTable(pods={5: Pod(PodFlag.CAPTURED, identity_number=65535)})
     ((_, raw),) = encode_table(SETTINGS, table)[PODS].items()
     assert abi.Pod.from_buffer_copy(raw).identity_number == 65535
+
+
+def test_whole_pods_come_before_what_may_be_left_out_of_a_full_map() -> None:
+    address = address16("10.0.0.1")
+    table = RedirectTable(
+        strict={
+            DestinationKey(address, 1): False,
+            DestinationKey(address, 2): True,
+            DestinationKey(address, ANY_PORT): True,
+            DestinationKey(address16("10.0.0.0"), ANY_PORT): False,
+        }
+    )
+    encoded = encode_table(SETTINGS, table)[STRICT]
+    shown = [(key[:16], socket.ntohs(int.from_bytes(key[16:18], "little"))) for key in encoded]
+    assert shown == [(address, 0), (address, 2), (address16("10.0.0.0"), 0), (address, 1)]
+    assert [int.from_bytes(value, "little") for value in encoded.values()] == [1, 1, 0, 0]
 
 
 def test_destination_is_keyed_by_address_and_port_in_network_order() -> None:

@@ -9,12 +9,13 @@ from culvert.model.redirect import ProxyListener, RedirectConfig, address16
 from culvert.redirect.btf import Btf, BtfError
 from culvert.redirect.headers import find_header_trees
 from culvert.redirect.listening import count_proxy_listeners
-from culvert.redirect.loader import judge
+from culvert.redirect.loader import features, judge
 from culvert.redirect.loading import LoaderOptions, reusable_report
 from culvert.redirect.report import Acceleration, CaseResult, LoadReport, boot_id
 from culvert.redirect.source import abi_digest, bpf_directory, program_text, source_digest
 
 GOOD, BAD = CaseResult("ordering", True, "in order"), CaseResult("ordering", False, "reordered")
+STRICT_BAD = CaseResult("strict-node-known", False, "judged as none")
 FIONREAD = CaseResult("fionread-tcp", False, "says 0")
 
 
@@ -31,6 +32,30 @@ def test_self_test_decides_how_far_sockmap_is_trusted(
     results: list[CaseResult], unavailable: str, expected: tuple[Acceleration, str]
 ) -> None:
     assert judge(results, unavailable) == expected
+
+
+def test_self_test_of_strictness_has_no_say_in_acceleration() -> None:
+    assert judge([GOOD, STRICT_BAD], "") == (Acceleration.ON, "")
+
+
+@pytest.mark.parametrize(
+    ("refused", "results", "changed"),
+    [
+        ({}, [GOOD, BAD], {}),
+        ({}, [STRICT_BAD], {"strict": "strict-node-known: judged as none"}),
+        ({"strict": "verifier"}, [], {"strict": "verifier"}),
+        (
+            {"getpeername": "verifier"},
+            [],
+            {"getpeername": "verifier", "identity": "needs getpeername: verifier"},
+        ),
+    ],
+)
+def test_feature_that_cannot_be_had_says_why_and_leaves_the_others(
+    refused: dict[str, str], results: list[CaseResult], changed: dict[str, str]
+) -> None:
+    all_on = dict.fromkeys(("capture", "getpeername", "identity", "strict"), "on")
+    assert features(refused, results) == {**all_on, **changed}
 
 
 def report(directory: Path, **changes: object) -> LoadReport:

@@ -143,6 +143,7 @@ class Agent:
                     tasks.create_task(self._identities.run())
                 tasks.create_task(self._reconcile(data_path))
                 tasks.create_task(data_path.check_listeners(data_path.config(settings)))
+                tasks.create_task(data_path.tell_refusals())
 
     async def _watch_world(self, settings: Settings) -> None:
         access = self._options.kubernetes
@@ -266,7 +267,7 @@ class Agent:
             desired.outcomes,
             desired.resources,
             [proxy.session for proxy in self._xds.statistics()],
-            data_path.missing(desired.redirect.destinations),
+            data_path.missing(desired.redirect),
             self._findings(),
         )
 

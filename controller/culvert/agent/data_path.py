@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ import structlog
 
 from culvert.agent.options import AgentOptions, pod_levels
 from culvert.compile.redirect import compile_redirect_config
-from culvert.model.codes import MAP_FULL
+from culvert.model.codes import MAP_FULL, STRICT_NOT_ENFORCED
 from culvert.model.finding import Finding
 from culvert.model.redirect import DestinationKey, RedirectConfig, RedirectTable
 from culvert.model.settings import Settings
@@ -28,19 +28,24 @@ from culvert.redirect.encode import (
     CONFIG,
     DESTINATIONS,
     PODS,
+    STRICT,
     MapContents,
     TableEncoder,
     encode_destination_key,
 )
 from culvert.redirect.kernel import KernelMaps, MapFull
 from culvert.redirect.listening import read_proxy_listeners
+from culvert.redirect.namespace import network_namespace_cookie
 from culvert.redirect.plan import Change, Put, diff, phases
+from culvert.redirect.refusals import most_refused
 from culvert.redirect.report import Acceleration, LoadReport
 from culvert.status.document import MapStatus, VerdictCount
 
 _log = structlog.get_logger(__name__)
 
 _LISTENER_CHECK_SECONDS = 1.0
+_REFUSALS_SECONDS = 10.0
+_REFUSALS_SHOWN = 5
 
 _T = TypeVar("_T")
 
@@ -52,12 +57,17 @@ def full_map_findings(full: Iterable[MapFull]) -> list[Finding]:
             code=MAP_FULL.id,
             subject=f"map {one.map_name}",
             field="",
-            message=f"{one.refused} entries do not fit into {one.max_entries}; "
-            "what they stand for is not captured or not accelerated",
+            message=f"{one.refused} entries do not fit into {one.max_entries}; {_left_out(one)}",
             remedy="split the node's load, or raise the map's capacity",
         )
         for one in full
     ]
+
+
+def _left_out(full: MapFull) -> str:
+    if full.map_name == STRICT:
+        return "exceptions for ports are left out first, then pods take plain text"
+    return "what they stand for is not captured or not accelerated"
 
 
 class DataPath:
@@ -80,10 +90,13 @@ class DataPath:
         # One thread for all system calls on maps and links: they block, and must not overtake.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kernel")
         self._encoder = TableEncoder()
+        self._netns_cookie = network_namespace_cookie()
         # What the maps hold: read once, for they may be a predecessor's, then kept in step.
         self._have: MapContents | None = None
-        # Destinations, as keys of their map, that it did not show when it was read back.
-        self._missing: frozenset[bytes] = frozenset()
+        # Keys that a map did not show when it was read back.
+        self._missing: dict[str, frozenset[bytes]] = dict.fromkeys(
+            (DESTINATIONS, STRICT), frozenset()
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -111,6 +124,7 @@ class DataPath:
             compile_redirect_config(settings),
             accelerate=self.report.acceleration is not Acceleration.OFF,
             pod_levels=pod_levels(self._options.cgroup_root, self._options.pods_cgroup),
+            node_netns_cookie=self._netns_cookie,
         )
 
     def identity_numbers_in_maps(self) -> frozenset[int]:
@@ -149,9 +163,11 @@ class DataPath:
             self._have = await self._in_thread(self._maps.read)
             full = await self._write(diff(self._have, want))
             self._have = await self._in_thread(self._maps.read)
-        self.findings = full_map_findings(full)
+        self.findings = [*full_map_findings(full), *self._unenforced(table)]
         written = (*plan.before_proxy, *plan.after_proxy)
-        self._missing = await self._in_thread(partial(self._read_back, written, want))
+        for name in self._missing:
+            read_back = partial(self._read_back, name, written, want[name])
+            self._missing[name] = await self._in_thread(read_back)
         await self._in_thread(partial(self.early.follow, plan.before_proxy, self._maps.take_early))
         if not self.attached:
             await self._in_thread(partial(self._attach, config, capture=True))
@@ -169,11 +185,36 @@ class DataPath:
                 self._maps.set_proxy_listeners(real)
             last_difference = difference
 
-    def missing(self, wanted: Iterable[DestinationKey]) -> Collection[DestinationKey]:
-        """Those of the wanted destinations that the map did not show when it was read back."""
-        if not self._missing:
-            return ()
-        return [key for key in wanted if encode_destination_key(key) in self._missing]
+    async def tell_refusals(self) -> None:
+        """Log who was refused by pods that take mutual TLS only, within limits; for ever."""
+        while True:
+            await asyncio.sleep(_REFUSALS_SECONDS)
+            refusals = await self._in_thread(self._maps.take_refused)
+            shown, others = most_refused(refusals, _REFUSALS_SHOWN)
+            for one in shown:
+                _log.warning(
+                    "a pod that takes mutual TLS only refused plain text",
+                    source=one.source,
+                    pod_address=one.address,
+                    port=one.port_host,
+                    connections=one.count,
+                )
+            if others:
+                _log.warning("more plain text was refused", connections=others)
+
+    def missing(self, table: RedirectTable) -> Collection[DestinationKey]:
+        """Keys of the table that the maps did not show when they were read back.
+
+        Of what is strict, all where this kernel cannot enforce it.
+        """
+        found = [
+            key
+            for name, wanted in ((DESTINATIONS, table.destinations), (STRICT, table.strict))
+            if self._missing[name]
+            for key in wanted
+            if encode_destination_key(key) in self._missing[name]
+        ]
+        return [*found, *table.strict] if self._why_not_strict() else found
 
     def captured_cgroup_ids(self) -> list[int]:
         """The pods that the maps hold."""
@@ -201,18 +242,35 @@ class DataPath:
     async def _write(self, changes: list[Change]) -> list[MapFull]:
         return await self._in_thread(partial(self._maps.apply, changes))
 
-    def _read_back(self, written: Iterable[Change], want: MapContents) -> frozenset[bytes]:
-        """Which wanted destinations the map does not show, of those that were written just now."""
-        wanted = want[DESTINATIONS]
-        keys = {change.key for change in written if change.map_name == DESTINATIONS}
-        puts = [
-            Put(DESTINATIONS, key, wanted[key]) for key in keys | self._missing if key in wanted
-        ]
+    def _read_back(
+        self, name: str, written: Iterable[Change], wanted: Mapping[bytes, bytes]
+    ) -> frozenset[bytes]:
+        """Which wanted keys the map does not show, of those that were written just now."""
+        keys = {change.key for change in written if change.map_name == name}
+        puts = [Put(name, key, wanted[key]) for key in keys | self._missing[name] if key in wanted]
         missing = frozenset(change.key for change in self._maps.unconfirmed(puts))
         if missing:
-            _log.warning("destinations are not in the map; the next change tries again")
+            _log.warning("entries are not in the map; the next change tries again", map=name)
             self._have = self._maps.read()
         return missing
+
+    def _why_not_strict(self) -> str:
+        state = self.report.features.get("strict", "on")
+        return "" if state == "on" else state
+
+    def _unenforced(self, table: RedirectTable) -> list[Finding]:
+        reason = self._why_not_strict()
+        if not reason or not table.strict:
+            return []
+        return [
+            Finding(
+                STRICT_NOT_ENFORCED.id,
+                f"Node {self._options.node}",
+                "",
+                f"its pods take plain text whatever their PeerAuthentications say: {reason}",
+                "run these pods on nodes with a kernel that can refuse it",
+            )
+        ]
 
     def _attach(self, config: RedirectConfig, *, capture: bool) -> None:
         """Attach everything, or with ``capture`` False all but the hooks that capture."""
@@ -221,7 +279,9 @@ class DataPath:
             attach_sk_msg(programs, maps)
         wanted = tuple(
             hook
-            for hook in hooks(self._options.pods_cgroup, self._options.proxy_cgroup)
+            for hook in hooks(
+                self._options.pods_cgroup, self._options.proxy_cgroup, self._options.cgroup_root
+            )
             if (programs / hook.program).exists()
         )
         links = self._options.bpf_root / "links"

@@ -117,6 +117,11 @@ ANNOTATION_WITHOUT_EFFECT = Code(
     "An annotation asks for what cannot be done here",
     "It is ignored for the ports that the finding names; the rest of the object is in effect.",
 )
+STRICT_NOT_ENFORCED = Code(
+    "CV0406",
+    "The kernel of a node cannot refuse plain text",
+    "The node's pods take plain text, whatever PeerAuthentications say; nothing else is affected.",
+)
 PROXY_REJECTED_RESOURCE = Code(
     "CV0501",
     "The proxy rejected a resource",
@@ -164,6 +169,7 @@ CODES: tuple[Code, ...] = (
     DUPLICATE_ADDRESS,
     MAP_FULL,
     ANNOTATION_WITHOUT_EFFECT,
+    STRICT_NOT_ENFORCED,
     PROXY_REJECTED_RESOURCE,
     PROXY_REJECTED_REMOVAL,
     PROXY_ASKED_FOR_UNKNOWN_TYPE,

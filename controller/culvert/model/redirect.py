@@ -118,17 +118,23 @@ class Pod:
     identity_number: int = 0
 
 
+STRICT_ENTRIES_MAX = 16384
+"""Room for ``RedirectTable.strict`` in the kernel."""
+
+
 @dataclass(frozen=True, slots=True)
 class RedirectTable:
     """Everything the redirect maps of one node must hold.
 
     ``pods`` is keyed by cgroup id; ``local`` by the addresses that live on this node (its pods
-    and the proxy itself): a socket is enrolled only when both its ends are in it.
+    and the proxy itself): a socket is enrolled only when both its ends are in it. ``strict`` is
+    true where a pod of this node takes mutual TLS only; the most specific entry counts.
     """
 
     destinations: dict[DestinationKey, Destination] = field(default_factory=dict)
     pods: dict[int, Pod] = field(default_factory=dict)
     local: dict[Address16, LocalFlag] = field(default_factory=dict)
+    strict: dict[DestinationKey, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,9 @@ class RedirectConfig:
     sends larger than ``max_redirect_bytes`` always do. ``pod_levels`` are the first and last level
     of the cgroup tree (root = 0) at which a pod's directory may be. With ``identity`` the proxy is
     shown the caller's identity number in the place of its port, for captured connections and for no
-    others; a number of 0 is nobody's.
+    others; a number of 0 is nobody's. ``node_netns_cookie`` is that of the node's own network
+    namespace (``SO_NETNS_COOKIE``); with 0 a pod that takes mutual TLS only takes no connection of
+    its node.
     """
 
     proxy4: Address16 | None
@@ -150,3 +158,4 @@ class RedirectConfig:
     max_redirect_bytes: int = 1 << 30
     pod_levels: tuple[int, int] = (1, 6)
     identity: bool = False
+    node_netns_cookie: int = 0

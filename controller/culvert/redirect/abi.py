@@ -29,6 +29,7 @@ class Config(ctypes.Structure):
         ("pod_level_min", c_uint32),
         ("pod_level_max", c_uint32),
         ("reserved", c_uint32),
+        ("node_netns_cookie", c_uint64),
     )
 
 
@@ -117,6 +118,17 @@ class Original(ctypes.Structure):
     )
 
 
+class RefusedKey(ctypes.Structure):
+    """``struct cv_refused_key``."""
+
+    _fields_ = (
+        ("source", AddressBytes),
+        ("address", AddressBytes),
+        ("port_be", c_uint16),
+        ("reserved", c_uint16),
+    )
+
+
 class Counter(ctypes.Structure):
     """``struct cv_counter``, one per CPU."""
 
@@ -184,6 +196,9 @@ class Verdict(IntEnum):
     SEND_TCP_LEFT_SOCKHASH = 33
     ENROL_SKIP_PEER_NOT_ENROLLED = 34
     HANDOFF_WRONG_SOURCE = 35
+    STRICT_ALLOWED_NODE = 36
+    STRICT_ALLOWED_SELF = 37
+    STRICT_REFUSED = 38
 
 
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
@@ -197,5 +212,6 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "cv_connection_key": ConnectionKey,
     "cv_peer": Peer,
     "cv_original": Original,
+    "cv_refused_key": RefusedKey,
     "cv_counter": Counter,
 }

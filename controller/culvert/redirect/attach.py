@@ -51,8 +51,11 @@ class AttachError(Exception):
     """A program could not be attached; says which, where and why."""
 
 
-def hooks(pods: Path, proxy: Path) -> tuple[Hook, ...]:
+def hooks(pods: Path, proxy: Path, root: Path) -> tuple[Hook, ...]:
     """What is attached where, in the order of attaching: capture comes when all else is ready.
+
+    ``root`` is the node's root cgroup, which has the kubelet in it. Pods are judged only when what
+    tells the node's own connections runs.
 
     Where the proxy's cgroup lies inside the pods' (a DaemonSet pod under kubepods), the programs
     attached to the outer one run for it as well, and must not run twice.
@@ -61,6 +64,8 @@ def hooks(pods: Path, proxy: Path) -> tuple[Hook, ...]:
         Hook("proxy-getsockopt", "cv_original_dst", proxy, AttachType.CGROUP_GETSOCKOPT),
         *(() if proxy.is_relative_to(pods) else _hooks_of_both("proxy", proxy)),
         *_hooks_of_both("pods", pods),
+        Hook("node-sockops", "cv_node_connect", root, AttachType.CGROUP_SOCK_OPS),
+        Hook("pods-ingress", "cv_strict_ingress", pods, AttachType.CGROUP_INET_INGRESS),
         Hook("pods-connect4", "cv_connect4", pods, AttachType.CGROUP_INET4_CONNECT),
         Hook("pods-connect6", "cv_connect6", pods, AttachType.CGROUP_INET6_CONNECT),
     )
@@ -159,8 +164,8 @@ def detach_others(links: Path, wanted: tuple[Hook, ...]) -> None:
             pin.unlink()
 
 
-def _removal_order(pin: Path) -> tuple[bool, str]:
-    return "connect" not in pin.name, pin.name
+def _removal_order(pin: Path) -> tuple[bool, bool, str]:
+    return "connect" not in pin.name, pin.name != "pods-ingress", pin.name
 
 
 def uninstall(root: Path) -> list[str]:
@@ -175,7 +180,7 @@ def uninstall(root: Path) -> list[str]:
     removed = []
     links = root / "links"
     # Capture first, so that no new connection is sent to a proxy that can no longer be told
-    # where it was meant to go.
+    # where it was meant to go; then the judging of connections, before what it goes by.
     for pin in sorted(links.iterdir(), key=_removal_order) if links.is_dir() else ():
         pin.unlink()
         removed.append(f"link {pin.name}")

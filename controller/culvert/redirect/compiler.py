@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bcc import BPF
 
+from culvert.model.redirect import STRICT_ENTRIES_MAX
 from culvert.redirect.btf import Btf, BtfError
 from culvert.redirect.headers import headers_for_bcc
 from culvert.redirect.source import program_text
@@ -21,6 +22,9 @@ CAPACITIES = {
     "CV_EXCLUSIONS_MAX": 16384,
     "CV_LOCAL_MAX": 4096,
     "CV_HANDOFF_MAX": 65536,
+    "CV_STRICT_MAX": STRICT_ENTRIES_MAX,
+    "CV_NODE_CONNECTING_MAX": 16384,
+    "CV_REFUSED_MAX": 1024,
     "CV_CONNECTIONS_MAX": 131072,
 }
 
@@ -53,6 +57,8 @@ PROGRAMS = (
     Program("cv_getpeername4", BPF.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_GETPEERNAME),
     Program("cv_getpeername6", BPF.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_GETPEERNAME),
     Program("cv_sockops", BPF.SOCK_OPS, AttachType.CGROUP_SOCK_OPS),
+    Program("cv_node_connect", BPF.SOCK_OPS, AttachType.CGROUP_SOCK_OPS),
+    Program("cv_strict_ingress", BPF.CGROUP_SKB, AttachType.CGROUP_INET_INGRESS),
     Program("cv_original_dst", _PROGRAM_TYPE_CGROUP_SOCKOPT, AttachType.CGROUP_GETSOCKOPT),
     Program("cv_sk_msg", BPF.SK_MSG, AttachType.SK_MSG_VERDICT),
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import socket
 import sys
+from collections.abc import Mapping
 from functools import cache
 
 from culvert.compile.changes import changed_keys
 from culvert.model.redirect import (
+    ANY_PORT,
     Address16,
     Destination,
     DestinationKey,
@@ -28,8 +30,9 @@ PODS = "cv_pods"
 EXCLUDED_PORTS = "cv_excluded_ports"
 EXCLUDED_CIDRS = "cv_excluded_cidrs"
 LOCAL = "cv_local"
+STRICT = "cv_strict"
 
-RECONCILED_MAPS = (CONFIG, EXCLUDED_PORTS, EXCLUDED_CIDRS, LOCAL, DESTINATIONS, PODS)
+RECONCILED_MAPS = (CONFIG, EXCLUDED_PORTS, EXCLUDED_CIDRS, LOCAL, STRICT, DESTINATIONS, PODS)
 """In the order of writing: what a pod's entry relies on is there before the entry is."""
 
 _SLOT_ZERO = bytes(4)
@@ -50,6 +53,7 @@ def encode_config(config: RedirectConfig) -> bytes:
         max_redirect_bytes=config.max_redirect_bytes,
         pod_level_min=config.pod_levels[0],
         pod_level_max=config.pod_levels[1],
+        node_netns_cookie=config.node_netns_cookie,
     )
     for listener, port in config.listener_ports.items():
         if listener is not ProxyListener.DIRECT:
@@ -134,12 +138,29 @@ class TableEncoder:
         return entries
 
 
+def encode_strict(strict: Mapping[DestinationKey, bool]) -> list[tuple[bytes, bytes]]:
+    """Keys and values for ``cv_strict``; last comes what may be left out of a full map."""
+    ordered = sorted(strict.items(), key=_strict_order)
+    return [(encode_destination_key(key), _flag(is_strict)) for key, is_strict in ordered]
+
+
+def _strict_order(entry: tuple[DestinationKey, bool]) -> tuple[bool, bool, DestinationKey]:
+    key, is_strict = entry
+    return not is_strict, key.port_host != ANY_PORT, key
+
+
+def _flag(value: bool) -> bytes:
+    return int(value).to_bytes(4, sys.byteorder)
+
+
 def _encode_node(config: RedirectConfig, table: RedirectTable) -> MapContents:
     """Every map but that of the destinations, which is empty."""
     contents: MapContents = {name: {} for name in RECONCILED_MAPS}
     contents[CONFIG][_SLOT_ZERO] = encode_config(config)
     for address, local_flags in table.local.items():
         contents[LOCAL][bytes(address)] = int(local_flags).to_bytes(4, sys.byteorder)
+    for put_key, put_value in encode_strict(table.strict):
+        contents[STRICT][put_key] = put_value
     for cgroup_id, pod in table.pods.items():
         flags = int(pod.flags)
         for port in pod.excluded_ports:

@@ -13,12 +13,14 @@ from typing import Protocol, Self
 from culvert.redirect.abi import Counter, ListenerCount, Verdict
 from culvert.redirect.encode import CONFIG, RECONCILED_MAPS, MapContents
 from culvert.redirect.plan import Change, Put
+from culvert.redirect.refusals import Refusal, decode_refusal
 from culvert.redirect.syscall import Map
 
 _COUNTERS = "cv_counters"
 _LISTENERS = "cv_proxy_listeners"
 _LOOPBACK = "cv_loopback"
 _EARLY = "cv_early"
+_REFUSED = "cv_refused"
 _SLOT_ZERO = bytes(4)
 
 
@@ -75,7 +77,7 @@ class KernelMaps:
         """
         self.directory = directory
         self._maps: dict[str, Map] = {}
-        for name in (*RECONCILED_MAPS, _COUNTERS, _LISTENERS, _LOOPBACK, _EARLY):
+        for name in (*RECONCILED_MAPS, _COUNTERS, _LISTENERS, _LOOPBACK, _EARLY, _REFUSED):
             self._maps[name] = Map(str(directory / name))
         self._cpus = possible_cpus(Path("/sys/devices/system/cpu/possible").read_text())
 
@@ -162,6 +164,19 @@ class KernelMaps:
         raw = self._maps[_EARLY].lookup(key)
         self._maps[_EARLY].delete(key)
         return int.from_bytes(raw or b"", sys.byteorder)
+
+    def take_refused(self) -> list[Refusal]:
+        """Who was refused by strict pods since the last call. What comes at the same moment may be
+        missed here; the counters have it.
+        """
+        opened = self._maps[_REFUSED]
+        taken = []
+        for key in list(opened.keys()):
+            value = opened.lookup(key)
+            opened.delete(key)
+            if value is not None:
+                taken.append(decode_refusal(key, value))
+        return taken
 
     def max_entries(self, map_name: str) -> int:
         """Capacity of one of the maps."""

@@ -17,7 +17,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +25,13 @@ import msgspec
 from bcc import BPF
 
 from culvert.model.redirect import RedirectConfig
-from culvert.redirect.attach import AttachError, Hook, attach, attach_sk_msg
+from culvert.redirect.attach import (
+    AttachError,
+    attach,
+    attach_sk_msg,
+    detach_others,
+    hooks,
+)
 from culvert.redirect.compiler import (
     CAPACITIES,
     PROGRAMS,
@@ -43,16 +49,20 @@ from culvert.redirect.report import (
     LoadReport,
     boot_id,
 )
-from culvert.redirect.selftest import ONLY_ON_REQUEST, run_cases
+from culvert.redirect.selftest import ONLY_ON_REQUEST, enter_private_network, run_cases
+from culvert.redirect.selftest_strict import PREFIX, run_strict_cases
 from culvert.redirect.source import abi_digest, bpf_directory, source_digest
-from culvert.redirect.syscall import AttachType, Command, bpf, object_pin
+from culvert.redirect.syscall import Command, bpf, object_pin
 
 BPFFS_MAGIC = 0xCAFE4A11
-_OPTIONAL = {
+_FEATURE_OF = {
     "cv_getpeername4": "getpeername",
     "cv_getpeername6": "getpeername",
+    "cv_node_connect": "strict",
+    "cv_strict_ingress": "strict",
     "cv_sk_msg": "acceleration",
 }
+"""Programs without which the rest works: one that is missing takes its whole feature with it."""
 _SELF_TEST_SECONDS = 60
 
 
@@ -93,7 +103,9 @@ def _temporary_cgroup(cgroup_root: Path) -> Iterator[Path]:
         path.rmdir()
 
 
-def _run_in_child(cgroup: Path, maps: Path, config: RedirectConfig) -> list[CaseResult]:
+def _run_in_child(
+    cgroup: Path, maps: Path, config: RedirectConfig, *, strict: bool
+) -> list[CaseResult]:
     """Run the cases in a child that has joined ``cgroup``; a stuck or dying child is a failure."""
     read_fd, write_fd = os.pipe()
     pid = os.fork()
@@ -103,7 +115,12 @@ def _run_in_child(cgroup: Path, maps: Path, config: RedirectConfig) -> list[Case
             os.close(read_fd)
             signal.alarm(_SELF_TEST_SECONDS)
             (cgroup / "cgroup.procs").write_text("0")
-            results = run_cases(maps, config.budget_bytes, config.max_redirect_bytes)
+            with KernelMaps(maps) as opened:
+                netns_cookie = enter_private_network()
+                opened.accelerate_loopback(netns_cookie)
+                results = run_cases(opened, config.budget_bytes, config.max_redirect_bytes)
+                if strict:
+                    results += run_strict_cases(opened, config, netns_cookie)
             os.write(write_fd, msgspec.json.encode(results))
             status = 0
         except OSError as error:
@@ -121,8 +138,10 @@ def _run_in_child(cgroup: Path, maps: Path, config: RedirectConfig) -> list[Case
     return msgspec.json.decode(answer, type=list[CaseResult])
 
 
-def self_test(directory: Path, root: Path, cgroup_root: Path) -> list[CaseResult]:
+def self_test(directory: Path, root: Path, cgroup_root: Path, *, strict: bool) -> list[CaseResult]:
     """Load a second instance of the programs on maps of its own and run the cases on it.
+
+    With ``strict`` also those of ``selftest_strict``.
 
     Raises:
         CompileError: as for the programs themselves.
@@ -137,19 +156,24 @@ def self_test(directory: Path, root: Path, cgroup_root: Path) -> list[CaseResult
     config = RedirectConfig(None, None, {}, accelerate=True, max_redirect_bytes=16 << 10)
     try:
         module = compile_module(directory, str(maps), small, warnings_are_errors=False)
+        tested = {"cv_sockops", "cv_sk_msg"}
+        if strict:
+            tested |= {"cv_node_connect", "cv_strict_ingress"}
         for program in PROGRAMS:
-            if program.function in ("cv_sockops", "cv_sk_msg"):
+            if program.function in tested:
                 object_pin(load_program(module, program), str(programs / program.function))
         with KernelMaps(maps) as opened:
             opened.apply([Put(CONFIG, bytes(4), encode_config(config))])
         attach_sk_msg(programs, maps)
         with _temporary_cgroup(cgroup_root) as cgroup:
-            hook = Hook("sockops", "cv_sockops", cgroup, AttachType.CGROUP_SOCK_OPS)
-            attach(programs, links, (hook,))
+            attached = tuple(
+                hook for hook in hooks(cgroup, cgroup, cgroup) if hook.program in tested
+            )
             try:
-                return _run_in_child(cgroup, maps, config)
+                attach(programs, links, attached)
+                return _run_in_child(cgroup, maps, config, strict=strict)
             finally:
-                (links / hook.name).unlink()
+                detach_others(links, ())
     finally:
         for path in (links, programs, maps):
             for pin in path.iterdir() if path.is_dir() else ():
@@ -157,23 +181,29 @@ def self_test(directory: Path, root: Path, cgroup_root: Path) -> list[CaseResult
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _pin_programs(module: BPF, root: Path, features: dict[str, str]) -> dict[str, str]:
-    """Load every program and pin it; all or nothing but for the optional ones."""
+def _load_programs(module: BPF) -> tuple[dict[str, int], dict[str, str]]:
+    """Descriptors by program, and why features cannot be had whose programs were refused."""
+    loaded: dict[str, int] = {}
+    refused: dict[str, str] = {}
+    for program in PROGRAMS:
+        try:
+            loaded[program.function] = load_program(module, program)
+        except CompileError as error:
+            if program.function not in _FEATURE_OF:
+                raise
+            refused.setdefault(_FEATURE_OF[program.function], str(error))
+    return loaded, refused
+
+
+def _pin_programs(loaded: dict[str, int], root: Path) -> dict[str, str]:
+    """Pin programs in the place of those of an earlier load, all or none; returns their tags."""
     upcoming = root / f"programs-{os.getpid()}"
     upcoming.mkdir(parents=True)
     tags = {}
     try:
-        for program in PROGRAMS:
-            try:
-                fd = load_program(module, program)
-            except CompileError as error:
-                feature = _OPTIONAL.get(program.function)
-                if feature is None:
-                    raise
-                features[feature] = str(error)
-                continue
-            object_pin(fd, str(upcoming / program.function))
-            tags[program.function] = _program_tag(fd)
+        for function, fd in loaded.items():
+            object_pin(fd, str(upcoming / function))
+            tags[function] = _program_tag(fd)
         programs = root / "programs"
         if programs.is_dir():
             for pin in programs.iterdir():
@@ -189,16 +219,43 @@ def _pin_programs(module: BPF, root: Path, features: dict[str, str]) -> dict[str
 
 
 def judge(results: list[CaseResult], unavailable: str) -> tuple[Acceleration, str]:
-    """From the self-test to a decision and its reason."""
+    """From the self-test to a decision on acceleration and its reason."""
     if unavailable:
         return Acceleration.OFF, unavailable
-    failed = [result for result in results if not result.passed]
-    reason = "; ".join(f"{result.name}: {result.detail}" for result in failed)
+    failed = [one for one in results if not one.passed and not one.name.startswith(PREFIX)]
+    reason = _reason(failed)
     if not failed:
         return Acceleration.ON, ""
     if all(result.name in ONLY_ON_REQUEST for result in failed):
         return Acceleration.ON_REQUEST, reason
     return Acceleration.OFF, reason
+
+
+def features(refused: Mapping[str, str], results: Iterable[CaseResult]) -> dict[str, str]:
+    """What this kernel has, "on" or why not, of the features other than acceleration.
+
+    ``refused`` says of features why their programs could not be loaded.
+    """
+    getpeername = refused.get("getpeername", "on")
+    failed = [one for one in results if not one.passed and one.name.startswith(PREFIX)]
+    return {
+        "capture": "on",
+        "getpeername": getpeername,
+        "identity": getpeername if getpeername == "on" else f"needs getpeername: {getpeername}",
+        "strict": refused.get("strict") or _reason(failed) or "on",
+    }
+
+
+def _of_features(loaded: Mapping[str, int], found: Mapping[str, str]) -> dict[str, int]:
+    """Programs but for those of features that cannot be had."""
+    lacking = {feature for feature, state in found.items() if state != "on"}
+    return {
+        function: fd for function, fd in loaded.items() if _FEATURE_OF.get(function) not in lacking
+    }
+
+
+def _reason(failed: Iterable[CaseResult]) -> str:
+    return "; ".join(f"{result.name}: {result.detail}" for result in failed)
 
 
 def load(root: Path, cgroup_root: Path, *, without: frozenset[str]) -> LoadReport:
@@ -212,25 +269,24 @@ def load(root: Path, cgroup_root: Path, *, without: frozenset[str]) -> LoadRepor
     directory = bpf_directory()
     maps = root / f"maps-{abi_digest(directory, CAPACITIES)}"
     maps.mkdir(parents=True, exist_ok=True)
-    features = {"capture": "on", "getpeername": "on", "identity": "on"}
     results: list[CaseResult] = []
     try:
         module = compile_module(directory, str(maps), CAPACITIES, warnings_are_errors=False)
-        tags = _pin_programs(module, root, features)
+        loaded, refused = _load_programs(module)
     except CompileError as error:
         raise LoadError(
             str(error), "see the compiler's or verifier's messages above, and docs/install.md"
         ) from error
-    if features["getpeername"] != "on":
-        features["identity"] = f"needs getpeername: {features['getpeername']}"
-    unavailable = features.pop("acceleration", "")
+    unavailable = refused.get("acceleration", "")
     if "acceleration" in without:
         unavailable = "switched off by the operator"
     if not unavailable:
         try:
-            results = self_test(directory, root, cgroup_root)
+            results = self_test(directory, root, cgroup_root, strict="strict" not in refused)
         except (CompileError, AttachError, OSError) as error:
             unavailable = f"the self-test could not run: {error}"
+    found = features(refused, results)
+    tags = _pin_programs(_of_features(loaded, found), root)
     acceleration, reason = judge(results, unavailable)
     return LoadReport(
         boot_id=boot_id(),
@@ -239,7 +295,7 @@ def load(root: Path, cgroup_root: Path, *, without: frozenset[str]) -> LoadRepor
         maps_path=str(maps),
         programs_path=str(root / "programs"),
         program_tags=tags,
-        features=features,
+        features=found,
         self_test=results,
         acceleration=acceleration,
         acceleration_reason=reason,

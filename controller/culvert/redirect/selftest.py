@@ -20,14 +20,14 @@ import termios
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 
 from culvert.redirect.abi import Verdict
 from culvert.redirect.kernel import KernelMaps
+from culvert.redirect.namespace import network_namespace_cookie
 from culvert.redirect.report import CaseResult
 
 _CLONE_NEWNET = 0x40000000
-_SO_NETNS_COOKIE = 71
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP_RUNNING = 0x41
 _SO_ZEROCOPY = 60
@@ -53,8 +53,7 @@ def enter_private_network() -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         request = struct.pack("16sh14x", b"lo", _IFF_UP_RUNNING)
         fcntl.ioctl(control, _SIOCSIFFLAGS, request)
-        cookie = control.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8)
-    return int.from_bytes(cookie, "little")
+    return network_namespace_cookie()
 
 
 class Harness:
@@ -87,7 +86,8 @@ class Harness:
         return self.maps.tallies()[Verdict.SEND_REDIRECTED].count
 
 
-def _expect(condition: bool, otherwise: str) -> None:
+def expect(condition: bool, otherwise: str) -> None:
+    """Let a case fail, with these words, where ``condition`` does not hold."""
     if not condition:
         raise CaseFailedError(otherwise)
 
@@ -96,7 +96,7 @@ def _read_exactly(end: socket.socket, wanted: int) -> bytes:
     parts = []
     while wanted:
         part = end.recv(min(wanted, 1 << 16))
-        _expect(bool(part), f"the stream ended {wanted} bytes early")
+        expect(bool(part), f"the stream ended {wanted} bytes early")
         parts.append(part)
         wanted -= len(part)
     return b"".join(parts)
@@ -115,7 +115,7 @@ def _redirects(harness: Harness) -> str:
         server.sendall(bytes(SMALL_BYTES))
         _read_exactly(client, SMALL_BYTES)
     count = harness.redirected() - before
-    _expect(count == 20, f"{count} of 20 request and response sends were redirected")
+    expect(count == 20, f"{count} of 20 request and response sends were redirected")
     return "20 of 20 sends redirected"
 
 
@@ -134,7 +134,7 @@ def _ordering(harness: Harness) -> str:
             received.update(_read_exactly(server, total))
             total = 0
     received.update(_read_exactly(server, total))
-    _expect(sent.digest() == received.digest(), "bytes arrived in another order")
+    expect(sent.digest() == received.digest(), "bytes arrived in another order")
     return "300 chunks, small and large mixed, in order"
 
 
@@ -156,9 +156,9 @@ def _backpressure(harness: Harness) -> str:
             ) from error
         digest.update(chunk[:count])
         sent += count
-        _expect(sent < limit, f"a reader that does not read let {sent} bytes queue up")
+        expect(sent < limit, f"a reader that does not read let {sent} bytes queue up")
     received = hashlib.sha256(_read_exactly(server, sent))
-    _expect(received.digest() == digest.digest(), "bytes were lost or reordered under pressure")
+    expect(received.digest() == digest.digest(), "bytes were lost or reordered under pressure")
     return f"held at {sent} bytes"
 
 
@@ -166,21 +166,21 @@ def _half_close(harness: Harness) -> str:
     client, server = harness.pair()
     client.sendall(b"request")
     client.shutdown(socket.SHUT_WR)
-    _expect(_read_exactly(server, 7) == b"request", "bytes before the FIN differ")
-    _expect(server.recv(1) == b"", "no end of stream after shutdown()")
+    expect(_read_exactly(server, 7) == b"request", "bytes before the FIN differ")
+    expect(server.recv(1) == b"", "no end of stream after shutdown()")
     server.sendall(b"response")
     server.close()
-    _expect(_read_exactly(client, 8) == b"response", "bytes after the peer's FIN differ")
-    _expect(client.recv(1) == b"", "no end of stream after close()")
+    expect(_read_exactly(client, 8) == b"response", "bytes after the peer's FIN differ")
+    expect(client.recv(1) == b"", "no end of stream after close()")
     return "both directions closed one by one"
 
 
 def _fionread_redirected(harness: Harness) -> str:
     client, server = harness.pair()
     client.sendall(bytes(SMALL_BYTES))
-    _expect(select.select([server], [], [], _TIMEOUT_SECONDS)[0] != [], "never readable")
+    expect(select.select([server], [], [], _TIMEOUT_SECONDS)[0] != [], "never readable")
     seen = _unread_bytes(server)
-    _expect(seen == SMALL_BYTES, f"FIONREAD says {seen} for {SMALL_BYTES} redirected bytes")
+    expect(seen == SMALL_BYTES, f"FIONREAD says {seen} for {SMALL_BYTES} redirected bytes")
     return "exact for redirected bytes"
 
 
@@ -189,7 +189,7 @@ def _fionread_tcp(harness: Harness) -> str:
     client.sendall(harness.large)
     peeked = server.recv(SMALL_BYTES, socket.MSG_PEEK | socket.MSG_WAITALL)
     seen = _unread_bytes(server)
-    _expect(seen >= len(peeked), f"FIONREAD says {seen} with {len(peeked)} TCP bytes unread")
+    expect(seen >= len(peeked), f"FIONREAD says {seen} with {len(peeked)} TCP bytes unread")
     return "exact for bytes that came by TCP"
 
 
@@ -204,14 +204,14 @@ def _wakeups(harness: Harness) -> str:
             left = len(chunk)
             while left:
                 events = poller.poll(_TIMEOUT_SECONDS)
-                _expect(bool(events), f"no wakeup for write {index} of {len(chunk)} bytes")
+                expect(bool(events), f"no wakeup for write {index} of {len(chunk)} bytes")
                 while left:
                     try:
                         left -= len(server.recv(1 << 16))
                     except BlockingIOError:
                         break
         client.close()
-        _expect(bool(poller.poll(_TIMEOUT_SECONDS)), "no wakeup for the end of the stream")
+        expect(bool(poller.poll(_TIMEOUT_SECONDS)), "no wakeup for the end of the stream")
     finally:
         poller.close()
     return "an edge for every write and for the FIN"
@@ -229,7 +229,7 @@ def _interrupted_read(harness: Harness) -> str:
     try:
         for timer in timers:
             timer.start()
-        _expect(len(server.recv(SMALL_BYTES)) == SMALL_BYTES, "the read ended early")
+        expect(len(server.recv(SMALL_BYTES)) == SMALL_BYTES, "the read ended early")
     except BlockingIOError as error:
         raise CaseFailedError("a blocking read that a signal interrupts gets EAGAIN") from error
     finally:
@@ -249,7 +249,7 @@ def _waitall(harness: Harness) -> str:
         got = len(server.recv(2 * SMALL_BYTES, socket.MSG_WAITALL))
     finally:
         later.join()
-    _expect(got == 2 * SMALL_BYTES, f"MSG_WAITALL returned {got} of {2 * SMALL_BYTES} bytes")
+    expect(got == 2 * SMALL_BYTES, f"MSG_WAITALL returned {got} of {2 * SMALL_BYTES} bytes")
     return "waits for all"
 
 
@@ -260,21 +260,21 @@ def _zerocopy(harness: Harness) -> str:
     _read_exactly(server, SMALL_BYTES)
     poller = select.poll()
     poller.register(client, 0)  # errors are always reported, and a completion is one
-    _expect(bool(poller.poll(_COMPLETION_MILLISECONDS)), "a MSG_ZEROCOPY send never completes")
+    expect(bool(poller.poll(_COMPLETION_MILLISECONDS)), "a MSG_ZEROCOPY send never completes")
     return "completes"
 
 
 def _reconnect(harness: Harness) -> str:
     client, server = harness.pair()
     server.sendall(b"old")
-    _expect(bool(select.select([client], [], [], _TIMEOUT_SECONDS)[0]), "nothing came")
+    expect(bool(select.select([client], [], [], _TIMEOUT_SECONDS)[0]), "nothing came")
     _disconnect(client)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         client.connect(listener.getsockname())
         with listener.accept()[0] as second:
             second.sendall(b"new")
     got = _read_exactly(client, len(b"new"))
-    _expect(got == b"new", "a socket that is connected anew reads bytes of its last connection")
+    expect(got == b"new", "a socket that is connected anew reads bytes of its last connection")
     return "only bytes of the new connection"
 
 
@@ -316,21 +316,25 @@ a connection with bytes unread and use the socket for another. Acceleration stay
 that ask for it, and is off for the others."""
 
 
-def run_cases(maps_directory: Path, budget_bytes: int, max_redirect_bytes: int) -> list[CaseResult]:
-    """Run every case; to be called in a process that is already in the self-test's cgroup."""
+def run_cases(maps: KernelMaps, budget_bytes: int, max_redirect_bytes: int) -> list[CaseResult]:
+    """Run every case; to be called in the private network, in the self-test's cgroup."""
     results = []
-    with KernelMaps(maps_directory) as maps:
-        maps.accelerate_loopback(enter_private_network())
-        for name, case in CASES:
-            harness = Harness(maps, budget_bytes, max_redirect_bytes)
-            try:
-                results.append(CaseResult(name, True, case(harness)))
-            except CaseFailedError as failure:
-                results.append(CaseResult(name, False, str(failure)))
-            except TimeoutError:
-                results.append(CaseResult(name, False, f"stalled for {_TIMEOUT_SECONDS:g} s"))
-            except OSError as error:
-                results.append(CaseResult(name, False, str(error)))
-            finally:
-                harness.close()
+    for name, case in CASES:
+        harness = Harness(maps, budget_bytes, max_redirect_bytes)
+        try:
+            results.append(run_case(name, partial(case, harness)))
+        finally:
+            harness.close()
     return results
+
+
+def run_case(name: str, case: Callable[[], str]) -> CaseResult:
+    """Run one case; whatever goes wrong is its result."""
+    try:
+        return CaseResult(name, True, case())
+    except CaseFailedError as failure:
+        return CaseResult(name, False, str(failure))
+    except TimeoutError:
+        return CaseResult(name, False, f"stalled for {_TIMEOUT_SECONDS:g} s")
+    except OSError as error:
+        return CaseResult(name, False, str(error))

@@ -13,6 +13,8 @@ from pathlib import Path
 PROGRAM_FILES = (
     "sock_addr/connect.c",
     "sockops/sockops.c",
+    "sockops/node_connect.c",
+    "cgroup_skb/strict.c",
     "sk_msg/sk_msg.c",
     "sockopt/original_dst.c",
 )
@@ -20,6 +22,7 @@ ABI_FILES = ("include/abi.h", "include/maps.h")
 
 _PRELUDE = """\
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/socket.h>

@@ -39,6 +39,7 @@ class Command(IntEnum):
 class AttachType(IntEnum):
     """``enum bpf_attach_type``, the ones used here."""
 
+    CGROUP_INET_INGRESS = 0
     CGROUP_SOCK_OPS = 3
     SK_MSG_VERDICT = 7
     CGROUP_INET4_CONNECT = 10
