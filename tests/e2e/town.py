@@ -98,6 +98,13 @@ class Town:
             self.start(name, *program)
         return pod
 
+    def label(self, name: str, **labels: str) -> None:
+        """Give a pod further labels."""
+        file = self.manifests / f"pod-{name}.yaml"
+        document = yaml.safe_load(file.read_text())
+        document["metadata"]["labels"] |= labels
+        self.write(f"pod-{name}", document)
+
     def start(self, pod: str, *program: str) -> subprocess.Popen[bytes]:
         """Run a workload in a pod, until the rig ends it."""
         argv = [sys.executable, "-m", WORKLOADS + program[0], *program[1:]]

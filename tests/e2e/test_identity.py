@@ -1,0 +1,124 @@
+"""Pods with identities: traffic between nodes in mutual TLS, and policies on who may connect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from culvert.embedded.mesh_node import MeshOptions
+
+from tests.e2e.town import SERVER_PORT, Town, eventually
+
+pytestmark = pytest.mark.kernel
+
+LOAD = ("--duration", "1", "--connections", "4")
+
+
+@pytest.fixture
+def town(make_town: Callable[[MeshOptions], Town]) -> Town:
+    return make_town(MeshOptions(identity=True))
+
+
+def build(town: Town) -> None:
+    """Servers and clients on both nodes, each kind with a service account of its own."""
+    for node in ("node-a", "node-b"):
+        end, port = node[-1], str(SERVER_PORT)
+        town.pod(node, f"web-{end}", "http_echo", "--port", port, account="web")
+        town.pod(node, f"rpc-{end}", "grpc_echo", "--port", port, account="rpc")
+        town.pod(node, f"line-{end}", "tcp_greeter", "--port", port, account="line")
+        town.pod(node, f"client-{end}", account="client")
+        town.pod(node, f"other-{end}", account="other")
+    town.service("web", "10.96.0.10", ["web-a", "web-b"])
+    town.service("web6", "fd00:10:96::10", ["web-a", "web-b"])
+    town.service("rpc", "10.96.0.11", ["rpc-a", "rpc-b"], protocol="grpc")
+    town.service("line", "10.96.0.12", ["line-a", "line-b"], protocol="tcp")
+    town.mesh.start()
+    town.settle()
+
+
+def allow(town: Town, name: str, pods: str, *principals: str) -> None:
+    """An ALLOW policy for the pods of a kind; no principal: nobody."""
+    rules = (
+        [{"from": [{"source": {"principals": [f"cluster.local/ns/default/sa/{one}"]}}]}]
+        for one in principals
+    )
+    policy = {
+        "apiVersion": "culvert.dev/v1alpha1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": {"app": pods}},
+            "action": "ALLOW",
+            "rules": [rule for one in rules for rule in one],
+        },
+    }
+    town.write(f"policy-{name}", policy)
+    town.settle()
+
+
+def test_every_protocol_crosses_nodes_in_mutual_tls(town: Town) -> None:
+    build(town)
+    for node, other in (("node-a", "node-b"), ("node-b", "node-a")):
+        end, far = node[-1], other[-1]
+        client = f"client-{end}"
+        results = {
+            "web": town.load(client, "http_load", *LOAD, "http://10.96.0.10/"),
+            "web6": town.load(client, "http_load", *LOAD, "http://[fd00:10:96::10]/"),
+            "rpc": town.load(client, "grpc_load", *LOAD, "10.96.0.11:80"),
+            "line": town.load(client, "tcp_load", *LOAD, "10.96.0.12", "80"),
+        }
+        for name, result in results.items():
+            assert result["failures"] == 0, result
+            of = name.removesuffix("6")
+            assert set(result["answers"]) == {f"{of}-a", f"{of}-b"}
+        pod = town.pods[f"line-{far}"]
+        for address in (pod.ipv4, pod.ipv6):
+            direct = town.load(client, "tcp_load", *LOAD, address, str(SERVER_PORT))
+            assert direct["failures"] == 0
+            assert set(direct["answers"]) == {f"line-{far}"}
+        stats = town.mesh.nodes[node].envoy_stats()
+        assert stats["cluster.tunnel.upstream_cx_connect_fail"] == 0
+        assert stats["cluster.tunnel.upstream_rq_total"] > 0
+        # One caller's identity, three servers' identities, and a few more in the first moment.
+        assert stats["cluster.tunnel.upstream_cx_total"] < 40
+
+
+def test_a_policy_on_connections_holds_on_both_nodes_and_by_pod_address(town: Town) -> None:
+    build(town)
+    for end in ("a", "b"):
+        town.label(f"line-{end}", app="line")
+    allow(town, "line", "line", "client")
+    for end, far in (("a", "b"), ("b", "a")):
+        allowed = town.load(f"client-{end}", "tcp_load", *LOAD, "10.96.0.12", "80")
+        assert allowed["failures"] == 0, allowed
+        assert set(allowed["answers"]) == {"line-a", "line-b"}
+        for where in (
+            ("10.96.0.12", "80"),
+            (town.pods[f"line-{end}"].ipv4, str(SERVER_PORT)),
+            (town.pods[f"line-{far}"].ipv4, str(SERVER_PORT)),
+            (town.pods[f"line-{far}"].ipv6, str(SERVER_PORT)),
+        ):
+            refused = town.load(f"other-{end}", "tcp_load", *LOAD, *where)
+            assert refused["requests"] == 0, (end, where, refused)
+            assert refused["failures"] > 0
+
+
+def test_a_refused_client_hears_nothing_of_a_server_that_speaks_first(town: Town) -> None:
+    build(town)
+    for end in ("a", "b"):
+        town.label(f"line-{end}", app="line")
+    allow(town, "line", "line", "client")
+    for end in ("a", "b"):
+        with town.pods["other-a"].connect((town.pods[f"line-{end}"].ipv4, SERVER_PORT)) as one:
+            one.settimeout(10)
+            try:
+                assert one.recv(100) == b""
+            except ConnectionError:
+                pass
+    eventually(
+        lambda: all(
+            node.envoy_stats()["tcp.denied.downstream_cx_total"] > 0
+            for node in town.mesh.nodes.values()
+        ),
+        "both nodes to have refused one",
+    )
