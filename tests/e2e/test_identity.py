@@ -74,7 +74,7 @@ def test_every_protocol_crosses_nodes_in_mutual_tls(town: Town) -> None:
         pod = town.pods[f"line-{far}"]
         for address in (pod.ipv4, pod.ipv6):
             direct = town.load(client, "tcp_load", *LOAD, address, str(SERVER_PORT))
-            assert direct["failures"] == 0
+            assert direct["failures"] == 0, direct
             assert set(direct["answers"]) == {f"line-{far}"}
         stats = town.mesh.nodes[node].envoy_stats()
         assert stats["cluster.tunnel.upstream_cx_connect_fail"] == 0

@@ -114,7 +114,7 @@ def compile_tunnel(settings: Settings, node_addresses: Iterable[str]) -> tuple[R
 
 def pod_cluster(address: str, tunnel: str, principal: str) -> Resource:
     """The cluster of another node's pod, whatever its port."""
-    name = TUNNEL_CLUSTER_PREFIX + (f"[{address}]" if ":" in address else address)
+    name = TUNNEL_CLUSTER_PREFIX + address
     endpoint = tunnel_endpoint(address, 0, tunnel, principal, server_name_of(principal))
     return resource(name, internal_cluster_of(name, endpoint))
 
