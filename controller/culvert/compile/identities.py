@@ -59,6 +59,7 @@ def compile_identities(numbers: Mapping[str, int]) -> Resource:
                 filter_state.ONCE,
                 filter_state.HASHABLE,
             ),
+            value(filter_state.REMOTE_ADDRESS, "%DOWNSTREAM_REMOTE_ADDRESS%", filter_state.ONCE),
             value(
                 filter_state.SOURCE_IP,
                 "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",

@@ -188,7 +188,7 @@ def _namespace(pattern: str) -> Expression:
 
 
 def _source_ip(block: str) -> Expression:
-    return _in_range(inputs.SourceIPInput(), block)
+    return _in_range(inputs.FilterStateInput(key=filter_state.SOURCE), block)
 
 
 def _destination_ip(block: str) -> Expression:

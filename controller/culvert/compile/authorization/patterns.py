@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address, ip_network
+
+AMBIGUOUS_PATH = (
+    r"//|\\|/\.\.?(/|$)|;"
+    r"|%(25|2[dDeEfF]|3[0-9bB]|4[1-9a-fA-F]|5[0-9aAcCfF]|6[1-9a-fA-F]|7[0-9aAeE])"
+)
+"""A part of a path (RE2 and Python alike) that servers read in different ways.
+
+Empty and dot segments, backslashes, path parameters, and characters that need no escape but have
+one (RFC 3986, 2.3 and 6.2.2). The mesh passes them on as they are.
+"""
+
+_AMBIGUOUS_PATH = re.compile(AMBIGUOUS_PATH)
+
+
+def is_ambiguous(path: str) -> bool:
+    """Whether the server may take a path, without its query, for another one."""
+    return _AMBIGUOUS_PATH.search(path) is not None
 
 
 def matches(pattern: str, value: str) -> bool:

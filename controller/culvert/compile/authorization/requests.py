@@ -1,34 +1,279 @@
-"""AuthorizationPolicies on requests, as rules of Envoy's RBAC filters; pure."""
+"""AuthorizationPolicies on requests, as rules of Envoy's RBAC filters; pure.
+
+Two filters look at each request, for DENY and for ALLOW. A pod's port has rules of its own for
+them, in its routes. What a request is to the filters it is to ``evaluate``, and a test holds the
+two, and Envoy, to the same answers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from ipaddress import ip_network
 
-from envoy.config.rbac.v3.rbac_pb2 import RBAC
+from envoy.config.core.v3.address_pb2 import CidrRange
+from envoy.config.rbac.v3.rbac_pb2 import RBAC, Permission, Policy, Principal
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
 )
+from envoy.type.matcher.v3.address_pb2 import AddressMatcher
+from envoy.type.matcher.v3.filter_state_pb2 import FilterStateMatcher
+from envoy.type.matcher.v3.path_pb2 import PathMatcher
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.wrappers_pb2 import UInt32Value
+from xds.core.v3.cidr_pb2 import CidrRange as AddressRange
 
+from culvert.compile import filter_state
+from culvert.compile.authorization.patterns import AMBIGUOUS_PATH
+from culvert.compile.http import DESTINATION_HEADER
 from culvert.compile.packing import pack
-from culvert.model.policy import AuthorizationPolicy
+from culvert.model.policy import (
+    AuthorizationAction,
+    AuthorizationPolicy,
+    Condition,
+    Operation,
+    Rule,
+    Source,
+)
 
 DENY_FILTER = "culvert.deny"
 ALLOW_FILTER = "culvert.allow"
+
+_SCHEME = "spiffe://"
+_ACTIONS = {
+    AuthorizationAction.DENY: (DENY_FILTER, RBAC.DENY),
+    AuthorizationAction.ALLOW: (ALLOW_FILTER, RBAC.ALLOW),
+}
 
 
 def request_filters() -> tuple[manager_pb2.HttpFilter, ...]:
     """The filters that judge; without rules they refuse nothing."""
     return tuple(
-        manager_pb2.HttpFilter(name=name, typed_config=pack(rbac_pb2.RBAC()))
+        manager_pb2.HttpFilter(
+            name=name, typed_config=pack(rbac_pb2.RBAC(rules_stat_prefix=f"{name}."))
+        )
         for name in (DENY_FILTER, ALLOW_FILTER)
     )
 
 
 def request_rules(policies: Iterable[AuthorizationPolicy]) -> Mapping[str, AnyMessage]:
-    """What routes say of the filters."""
-    if not any(True for _ in policies):
-        return {}
-    nobody = rbac_pb2.RBAC(rules=RBAC(action=RBAC.ALLOW))
-    return {ALLOW_FILTER: pack(rbac_pb2.RBACPerRoute(rbac=nobody))}
+    """What routes say of the filters, by filter; ``policies`` are all those for the pod's port."""
+    ordered = sorted(policies, key=lambda one: one.key)
+    found = {}
+    for action, (name, says) in _ACTIONS.items():
+        of_action = [one for one in ordered if one.action is action]
+        if of_action:
+            rules = RBAC(action=says)
+            for policy in of_action:
+                for index, rule in enumerate(policy.rules):
+                    rules.policies[f"{policy.key}/{index}"].CopyFrom(
+                        _policy(rule, is_deny=action is AuthorizationAction.DENY)
+                    )
+            found[name] = pack(rbac_pb2.RBACPerRoute(rbac=rbac_pb2.RBAC(rules=rules)))
+    return found
+
+
+def _policy(rule: Rule, *, is_deny: bool) -> Policy:
+    of_source = [one for one in rule.conditions if one.key.startswith("source.")]
+    of_request = [one for one in rule.conditions if not one.key.startswith("source.")]
+    return Policy(
+        principals=[
+            _all_ids(
+                [
+                    *([_any_id(map(_source, rule.sources))] if rule.sources else []),
+                    *map(_source_condition, of_source),
+                ]
+            )
+        ],
+        permissions=[
+            _all_rules(
+                [
+                    *(
+                        [_any_rule(map(partial(_operation, is_deny=is_deny), rule.operations))]
+                        if rule.operations
+                        else []
+                    ),
+                    *map(_request_condition, of_request),
+                ]
+            )
+        ],
+    )
+
+
+def _source(source: Source) -> Principal:
+    return _all_ids(
+        [
+            *_ids(_principal, source.principals, source.not_principals),
+            *_ids(_namespace, source.namespaces, source.not_namespaces),
+            *_ids(_address, source.ip_blocks, source.not_ip_blocks),
+        ]
+    )
+
+
+def _source_condition(condition: Condition) -> Principal:
+    test = {
+        "source.ip": _address,
+        "source.namespace": _namespace,
+        "source.principal": _principal,
+    }[condition.key]
+    return _all_ids(_ids(test, condition.values, condition.not_values))
+
+
+def _operation(operation: Operation, *, is_deny: bool) -> Permission:
+    rules = [
+        *_rules(_port, operation.ports, operation.not_ports),
+        *_rules(_host, operation.hosts, operation.not_hosts),
+        *_rules(partial(_header, ":method"), operation.methods, operation.not_methods),
+    ]
+    of_path = _rules(_path, operation.paths, operation.not_paths)
+    if of_path:
+        ambiguous = _path_regex(f"(?s).*({AMBIGUOUS_PATH}).*")
+        plain = _all_rules(of_path)
+        rules.append(
+            _any_rule([ambiguous, plain])
+            if is_deny
+            else _all_rules([Permission(not_rule=ambiguous), plain])
+        )
+    return _all_rules(rules)
+
+
+def _request_condition(condition: Condition) -> Permission:
+    test: Callable[[str], Permission]
+    if condition.key == "destination.ip":
+        test = _destination
+    elif condition.key == "destination.port":
+        test = _port_text
+    elif condition.key.startswith("request.headers["):
+        test = partial(_header, condition.key.removeprefix("request.headers[")[:-1].lower())
+    else:
+        # No token is verified and no TLS looked into: these attributes are never there.
+        test = _never
+    return _all_rules(_rules(test, condition.values, condition.not_values))
+
+
+def _principal(pattern: str) -> Principal:
+    return _identity(_regex_of(pattern, ".*"))
+
+
+def _namespace(pattern: str) -> Principal:
+    return _identity(f"[^/]+/ns/{_regex_of(pattern, '[^/]*')}/sa/[^/]+")
+
+
+def _regex_of(pattern: str, anything: str) -> str:
+    if pattern == "*":
+        return anything.replace("*", "+")
+    if pattern.endswith("*"):
+        return re.escape(pattern[:-1]) + anything
+    if pattern.startswith("*"):
+        return anything + re.escape(pattern[1:])
+    return re.escape(pattern)
+
+
+def _identity(regex: str) -> Principal:
+    whole = StringMatcher(safe_regex=RegexMatcher(regex=re.escape(_SCHEME) + regex))
+    return Principal(
+        filter_state=FilterStateMatcher(key=filter_state.PRINCIPAL, string_match=whole)
+    )
+
+
+def _address(block: str) -> Principal:
+    network = ip_network(block, strict=False)
+    of_range = AddressRange(
+        address_prefix=str(network.network_address),
+        prefix_len=UInt32Value(value=network.prefixlen),
+    )
+    return Principal(
+        filter_state=FilterStateMatcher(
+            key=filter_state.SOURCE_IP, address_match=AddressMatcher(ranges=[of_range])
+        )
+    )
+
+
+def _port(port_host: int) -> Permission:
+    return Permission(destination_port=port_host)
+
+
+def _destination(block: str) -> Permission:
+    network = ip_network(block, strict=False)
+    return Permission(
+        destination_ip=CidrRange(
+            address_prefix=str(network.network_address),
+            prefix_len=UInt32Value(value=network.prefixlen),
+        )
+    )
+
+
+def _port_text(pattern: str) -> Permission:
+    return _header_regex(DESTINATION_HEADER, f".*:{_regex_of(pattern, '[0-9]*')}")
+
+
+def _host(pattern: str) -> Permission:
+    if pattern == "*":
+        return _header_regex(":authority", ".+")
+    if pattern.endswith("*"):
+        return _header_regex(":authority", "(?i)" + re.escape(pattern[:-1]) + ".*")
+    anything = ".*" if pattern.startswith("*") else ""
+    return _header_regex(":authority", f"(?i){anything}{re.escape(pattern.lstrip('*'))}(:[0-9]+)?")
+
+
+def _header(name: str, pattern: str) -> Permission:
+    return _header_regex(name, "(?s)" + _regex_of(pattern, ".*"))
+
+
+def _header_regex(name: str, regex: str) -> Permission:
+    value = StringMatcher(safe_regex=RegexMatcher(regex=regex))
+    return Permission(header=HeaderMatcher(name=name, string_match=value))
+
+
+def _path(pattern: str) -> Permission:
+    return _path_regex("(?s)" + _regex_of(pattern, ".*"))
+
+
+def _path_regex(regex: str) -> Permission:
+    value = StringMatcher(safe_regex=RegexMatcher(regex=regex))
+    return Permission(url_path=PathMatcher(path=value))
+
+
+def _never(_pattern: str) -> Permission:
+    return Permission(not_rule=Permission(any=True))
+
+
+def _ids(
+    test: Callable[[str], Principal], wanted: Sequence[str], unwanted: Sequence[str]
+) -> list[Principal]:
+    found = [_any_id(map(test, wanted))] if wanted else []
+    return [*found, *(Principal(not_id=test(one)) for one in unwanted)]
+
+
+def _rules(
+    test: Callable[..., Permission], wanted: Sequence[object], unwanted: Sequence[object]
+) -> list[Permission]:
+    found = [_any_rule(map(test, wanted))] if wanted else []
+    return [*found, *(Permission(not_rule=test(one)) for one in unwanted)]
+
+
+def _any_id(ids: Iterable[Principal]) -> Principal:
+    some = list(ids)
+    return some[0] if len(some) == 1 else Principal(or_ids=Principal.Set(ids=some))
+
+
+def _all_ids(ids: Sequence[Principal]) -> Principal:
+    if not ids:
+        return Principal(any=True)
+    return ids[0] if len(ids) == 1 else Principal(and_ids=Principal.Set(ids=ids))
+
+
+def _any_rule(rules: Iterable[Permission]) -> Permission:
+    some = list(rules)
+    return some[0] if len(some) == 1 else Permission(or_rules=Permission.Set(rules=some))
+
+
+def _all_rules(rules: Sequence[Permission]) -> Permission:
+    if not rules:
+        return Permission(any=True)
+    return rules[0] if len(rules) == 1 else Permission(and_rules=Permission.Set(rules=rules))

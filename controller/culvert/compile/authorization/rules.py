@@ -10,7 +10,13 @@ import re
 from collections.abc import Callable, Iterable
 
 from culvert.compile.authorization.facts import Connection, HttpRequest
-from culvert.compile.authorization.patterns import any_of, holds, matches, matches_host
+from culvert.compile.authorization.patterns import (
+    any_of,
+    holds,
+    is_ambiguous,
+    matches,
+    matches_host,
+)
 from culvert.model.policy import Condition, Operation, Rule, Source
 
 _CLAIM = re.compile(r"request\.auth\.claims\[(.+)\]")
@@ -22,7 +28,8 @@ def matches_rule(
 ) -> bool:
     """Whether one of the sources, one of the operations and all of the conditions match.
 
-    Without a ``request`` every field and condition about HTTP, a negated one too, is ``unseen``.
+    Without a ``request`` every field and condition about HTTP, a negated one too, is ``unseen``; so
+    are fields about a path that is ambiguous.
     """
     return (
         (not rule.sources or any(_is_source(one, connection) for one in rule.sources))
@@ -60,10 +67,13 @@ def _is_operation(
     if request is None:
         return unseen if _http_fields(operation) else True
     path = re.split("[?#]", request.path, maxsplit=1)[0]
+    is_path = _fits(operation.paths, operation.not_paths, path)
+    if (operation.paths or operation.not_paths) and is_ambiguous(path):
+        is_path = unseen
     return (
         _fits(operation.hosts, operation.not_hosts, request.host, matches_host)
         and _fits(operation.methods, operation.not_methods, request.method)
-        and _fits(operation.paths, operation.not_paths, path)
+        and is_path
     )
 
 
