@@ -51,21 +51,27 @@ MAX_CONNECTIONS = 100_000
 _STAT_PREFIXES = (
     "cluster_manager.",
     "control_plane.",
-    "http.inbound_http.",
     "http.pod_http.",
     "http.service_http.",
-    "http.tunnel.",
-    "identity.",
-    "listener.tunnel.",
     "listener_manager.",
     "main_thread.",
     "overload.",
     "server.",
+    "tcp.pod_tcp.",
+    "tcp.service_tcp.",
+)
+_MESH_STAT_PREFIXES = (
+    "http.inbound_http.",
+    "http.tunnel.",
+    "identity.",
+    "listener.tunnel.",
     "tcp.denied.",
     "tcp.inbound_tcp.",
-    "tcp.pod_",
-    "tcp.service_tcp.",
-    "tcp.tunnel_",
+    "tcp.pod_local_http.",
+    "tcp.pod_local_tcp.",
+    "tcp.pod_mesh.",
+    "tcp.tunnel_to_pod.",
+    "tcp.tunnel_to_service.",
 )
 _CLUSTER_STATS = (
     r"cluster\..*\.(membership_(healthy|total)"
@@ -95,7 +101,7 @@ def compile_bootstrap(
         admin=Admin(address=Address(pipe=Pipe(path=admin_socket, mode=0o600))),
         overload_manager=_overload_manager(max_heap_bytes, max_connections),
         stats_config=StatsConfig(
-            use_all_default_tags=BoolValue(value=False), stats_matcher=_wanted_stats()
+            use_all_default_tags=BoolValue(value=False), stats_matcher=_wanted_stats(identity)
         ),
         layered_runtime=LayeredRuntime(layers=[_runtime_layer()]),
     )
@@ -188,9 +194,10 @@ def _overload_manager(max_heap_bytes: int, max_connections: int) -> OverloadMana
     )
 
 
-def _wanted_stats() -> StatsMatcher:
+def _wanted_stats(identity: bool) -> StatsMatcher:
     """Few: every counter costs memory per cluster, and clusters come by the thousand."""
-    patterns = [StringMatcher(prefix=prefix) for prefix in _STAT_PREFIXES]
+    prefixes = (*_STAT_PREFIXES, *(_MESH_STAT_PREFIXES if identity else ()))
+    patterns = [StringMatcher(prefix=prefix) for prefix in prefixes]
     patterns.append(StringMatcher(safe_regex=RegexMatcher(regex=_CLUSTER_STATS)))
     return StatsMatcher(inclusion_list=ListStringMatcher(patterns=patterns))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from culvert.compile.authorization.assignment import assign
+from culvert.compile.authorization.visibility import unseen_at, unseen_in
 from culvert.compile.identities import compile_identities
 from culvert.compile.inbound import compile_connection_listener, compile_request_scopes
 from culvert.compile.service import ServicePart
@@ -79,7 +80,16 @@ def compile_mesh(
         compile_pod_routes(pods),
         *(cluster for _, cluster in sorted(targets.clusters.items())),
     )
-    return MeshPart(resources, destinations)
+    judged = {
+        local[pod.address].pod: (policies[pod.address], pod.http_ports)
+        for pod in pods
+        if pod.address in policies
+    }
+    findings = (
+        *(one for policy in world.authorization_policies.values() for one in unseen_in(policy)),
+        *unseen_at(judged),
+    )
+    return MeshPart(resources, destinations, findings)
 
 
 def _http_ports(services: Iterable[ServicePart]) -> dict[str, frozenset[int]]:

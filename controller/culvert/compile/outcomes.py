@@ -23,7 +23,7 @@ A Service that claims nothing, as it is not in the mesh, is not there; one whose
 gone to others is, without any.
 """
 
-_NOT_YET = "valid; this version of the mesh does not enforce it yet"
+_NOT_YET = "valid; the mesh does not enforce it"
 
 
 def judge(
@@ -34,14 +34,18 @@ def judge(
     """Outcomes in order of kind, namespace and name, and what is wrong with the policies."""
     outcomes: list[ObjectOutcome] = []
     findings: list[Finding] = []
-    for kind, policies in (
-        ("AuthorizationPolicy", world.authorization_policies),
-        ("PeerAuthentication", world.peer_authentications),
+    for kind, policies, is_enforced in (
+        ("AuthorizationPolicy", world.authorization_policies, world.settings.identity),
+        ("PeerAuthentication", world.peer_authentications, False),
     ):
-        for _, unenforced in sorted(policies.items()):
-            found = missing_targets(kind, unenforced, world.services)
-            outcomes.append(_unenforced(kind, unenforced, found))
-            findings += (*found.findings, _not_implemented(kind, unenforced))
+        for _, one in sorted(policies.items()):
+            found = missing_targets(kind, one, world.services)
+            findings += found.findings
+            if is_enforced:
+                outcomes.append(_enforced(kind, one, found))
+            else:
+                outcomes.append(_unenforced(kind, one, found))
+                findings.append(_not_implemented(kind, one))
     if world.mesh_config is not None:
         outcomes.append(_of_mesh_config(world.mesh_config))
     for key, policy in sorted(world.traffic_policies.items()):
@@ -143,6 +147,19 @@ def _without_effect(policy: TrafficPolicy, slot: Slot, why: str) -> Finding:
     )
 
 
+def _enforced(kind: str, policy: Policy, found: Attachment) -> ObjectOutcome:
+    return ObjectOutcome(
+        kind=kind,
+        key=policy.key,
+        uid=policy.uid,
+        generation=policy.generation,
+        resolved_refs=not found.missing,
+        resolved_refs_reason=Reason.TARGET_NOT_FOUND if found.missing else Reason.RESOLVED_REFS,
+        resolved_refs_message="; ".join(found.missing),
+        carried_by_everything=True,
+    )
+
+
 def _unenforced(kind: str, policy: Policy, found: Attachment) -> ObjectOutcome:
     return ObjectOutcome(
         kind=kind,
@@ -162,7 +179,7 @@ def _not_implemented(kind: str, policy: Policy) -> Finding:
         POLICY_NOT_IMPLEMENTED.id,
         f"{kind} {policy.key}",
         "",
-        "it is not enforced: this version of the mesh checks it and does nothing more",
+        "it is not enforced: the mesh checks it and does nothing more",
         "do not rely on it; its condition Programmed says when it is enforced",
         Severity.WARNING,
     )

@@ -92,6 +92,11 @@ POLICY_NOT_IMPLEMENTED = Code(
     "A policy is of a kind that has no effect yet",
     "The policy is checked and reported, and enforces nothing.",
 )
+POLICY_HALF_SEEN = Code(
+    "CV0305",
+    "A policy is about something that cannot be seen",
+    "What cannot be seen allows nothing, and does not keep a DENY rule from refusing.",
+)
 INVALID_MESH_LABEL = Code(
     "CV0401",
     "A mesh label or annotation has an invalid value",
@@ -164,6 +169,7 @@ CODES: tuple[Code, ...] = (
     POLICY_CONFLICT,
     POLICY_WITHOUT_EFFECT,
     POLICY_NOT_IMPLEMENTED,
+    POLICY_HALF_SEEN,
     INVALID_MESH_LABEL,
     UNKNOWN_ANNOTATION,
     DUPLICATE_ADDRESS,
