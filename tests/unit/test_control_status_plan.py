@@ -112,6 +112,24 @@ def test_new_leader_does_not_leave_an_older_generation_programmed() -> None:
     assert condition(body, "Programmed")["observedGeneration"] == 2
 
 
+def test_new_leader_says_programmed_of_nothing_before_it_has_heard_the_nodes() -> None:
+    for seen in (NEW, replace(written(), generation=2)):
+        outcome = replace(OUTCOME, generation=seen.generation)
+        body = plan(seen, NodeTally(1, 1), outcome, settled=False)
+        programmed = condition(body, "Programmed")
+        assert (programmed["status"], programmed["reason"]) == ("False", "Pending")
+        assert programmed["message"] == "1/1 nodes; waiting for the reports of all others"
+        assert condition(body, "Accepted")["status"] == "True"
+        told = applied(seen, body)
+        assert plan(told, NodeTally(2, 2), outcome, settled=False) is None
+        assert condition(plan(told, ALL, outcome), "Programmed")["status"] == "True"
+
+
+def test_new_leader_tells_at_once_why_an_object_is_not_programmed() -> None:
+    rejected = condition(plan(NEW, NodeTally(1, 0, 1, "a: no"), settled=False), "Programmed")
+    assert (rejected["reason"], rejected["message"]) == ("Rejected", "0/1 nodes; a: no")
+
+
 def test_conditions_of_others_are_left_to_them() -> None:
     seen = replace(NEW, conditions=(SeenCondition("Theirs", "True"),))
     assert "Theirs" not in types(plan(seen, ALL))

@@ -7,7 +7,7 @@ from typing import Any
 
 from culvert.control.status_object import SeenCondition, StatusObject
 from culvert.model.conditions import Condition, NodeTally, conditions
-from culvert.model.outcome import ObjectOutcome
+from culvert.model.outcome import ObjectOutcome, Reason
 
 API_VERSION = "culvert.dev/v1alpha1"
 MAX_MESSAGE_CHARACTERS = 1024
@@ -24,15 +24,21 @@ def plan_status(
 ) -> dict[str, Any] | None:
     """Return what to apply to the object's status; None where it says so already.
 
-    ``settled``: the nodes have had the time to report to this controller. Until then nothing is
-    said of them that is not said already. None as well where ``outcome`` is about another version
-    of the object than ``seen``: one of the two is about to be followed by a newer one.
+    ``settled``: the nodes have had the time to report to this controller. Until then what is said
+    of them about this generation stays, and where nothing is said, the object is not called
+    programmed: those that have not reported may need it too. None as well where ``outcome``
+    is about another version of the object than ``seen``: one of the two is about to be followed by
+    a newer one.
     """
     if outcome.uid and (outcome.uid, outcome.generation) != (seen.uid, seen.generation):
         return None
     wanted = conditions(replace(outcome, generation=seen.generation), tally)
     if not settled:
-        wanted = tuple(one for one in wanted if one.type != "Programmed" or _is_unsaid(seen, one))
+        wanted = tuple(
+            _before_all_reported(one)
+            for one in wanted
+            if one.type != "Programmed" or _is_unsaid(seen, one)
+        )
     written = [_written(seen.condition(one.type), one, now_rfc3339) for one in wanted]
     have = [seen.condition(one.type) for one in wanted]
     if written == have:
@@ -58,6 +64,13 @@ _OURS = ("Accepted", "ResolvedRefs", "Programmed")
 def _is_unsaid(seen: StatusObject, wanted: Condition) -> bool:
     have = seen.condition(wanted.type)
     return have is None or have.observed_generation != seen.generation
+
+
+def _before_all_reported(wanted: Condition) -> Condition:
+    if wanted.type != "Programmed" or not wanted.status:
+        return wanted
+    message = f"{wanted.message}; waiting for the reports of all others"
+    return replace(wanted, status=False, reason=Reason.PENDING, message=message)
 
 
 def _written(have: SeenCondition | None, want: Condition, now_rfc3339: str) -> SeenCondition:

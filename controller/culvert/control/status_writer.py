@@ -21,6 +21,8 @@ FIELD_MANAGER = "culvert-controller"
 WRITES_PER_SECOND = 20
 OBJECT_PAUSE_SECONDS = 1.0
 """Between two writes of one object: nodes that take it one after the other are told together."""
+REFUSED_PAUSE_SECONDS = 30.0
+"""Before a write is tried again that the API refuses for what it is: most will be refused again."""
 
 PLURALS = {
     "AuthorizationPolicy": "authorizationpolicies",
@@ -102,20 +104,34 @@ class StatusWriter:
                 # It is gone, or another one has its name: the watch says what is there.
                 self._wrote("overtaken")
                 return
-            await self._failed(key, error, error.retry_after_seconds)
+            self._failed(key, error)
+            if error.status < 500 and error.status != 429:
+                self._pause(key, REFUSED_PAUSE_SECONDS)
+            else:
+                await self._back_off(error.retry_after_seconds)
         except (ApiUnreachable, AccessError) as error:
-            await self._failed(key, error, None)
+            self._failed(key, error)
+            await self._back_off(None)
         else:
             self._wrote("written")
-            self._paused[key] = _now() + OBJECT_PAUSE_SECONDS
+            self._pause(key, OBJECT_PAUSE_SECONDS)
 
-    async def _failed(self, key: StatusKey, error: Exception, asked: float | None) -> None:
+    def _failed(self, key: StatusKey, error: Exception) -> None:
         self._wrote("failed")
         _log.warning(
             "status not written; trying again", object=f"{key.kind} {key.key}", error=str(error)
         )
         self.mark(key)
-        await asyncio.sleep(self._backoff.delay_seconds(_now(), asked))
+
+    def _pause(self, key: StatusKey, seconds: float) -> None:
+        self._paused[key] = at_seconds = _now() + seconds
+        if key in self._due:
+            # Marked meanwhile.
+            self._due[key] = at_seconds
+
+    async def _back_off(self, asked_seconds: float | None) -> None:
+        """Write nothing for a while: the server cannot, whatever the object is."""
+        await asyncio.sleep(self._backoff.delay_seconds(_now(), asked_seconds))
 
 
 def object_path(key: StatusKey) -> str:
