@@ -60,14 +60,12 @@ class Issued:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Issuer:
-    """Who signs: its certificate, then those above it up to the root, which is not among them.
-
-    Where the root itself signs, it is the only one in ``chain``.
-    """
+    """Who signs: its certificate, then those above it, up to the root or without it."""
 
     trust_domain: str
     chain: tuple[x509.Certificate, ...]
     key: svid.SigningKey
+    root: x509.Certificate
 
     def issue(
         self, request_pem: bytes, identity: Identity, now: datetime, life: timedelta
@@ -81,10 +79,11 @@ class Issuer:
             raise svid.BadRequestError(f"{identity} is not of {self.trust_domain}")
         key = svid.requested_key(request_pem)
         begins = svid.backdated(now, life)
-        begins = max([begins, *(one.not_valid_before_utc for one in self.chain)])
-        ends = min([now + life, *(one.not_valid_after_utc for one in self.chain)])
+        authorities = [*self.chain, self.root]
+        begins = max([begins, *(one.not_valid_before_utc for one in authorities)])
+        ends = min([now + life, *(one.not_valid_after_utc for one in authorities)])
         leaf = svid.workload_certificate(identity, key, self.chain[0], self.key, begins, ends)
-        above = [one for one in self.chain if one.subject != one.issuer]
+        above = [one for one in self.chain if one != self.root]
         chain_pem = svid.certificate_pem(leaf, *above)
         return Issued(
             chain_pem, leaf.serial_number, leaf.not_valid_before_utc, leaf.not_valid_after_utc
@@ -93,11 +92,15 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """The signers, oldest first; a value. ``advanced`` is to be called before it is used."""
+    """The signers, oldest first; a value. ``advanced`` is to be called before it is used.
+
+    ``also_trusted`` are roots of another authority, which issued before this one.
+    """
 
     trust_domain: str
     lifetimes: Lifetimes
     signers: tuple[Signer, ...] = ()
+    also_trusted: tuple[x509.Certificate, ...] = ()
 
     def advanced(self, now: datetime, roots_since: datetime | None = None) -> Authority:
         """What the authority is to be now: itself, unless a root or an intermediate is due.
@@ -127,7 +130,7 @@ class Authority:
     @property
     def bundle_pem(self) -> bytes:
         """All roots to trust."""
-        return svid.certificate_pem(*(one.root for one in self.signers))
+        return svid.certificate_pem(*(one.root for one in self.signers), *self.also_trusted)
 
     def issue(self, request_pem: bytes, identity: Identity, now: datetime) -> Issued:
         """Make the certificate of an identity for the key in a signing request.
@@ -136,7 +139,7 @@ class Authority:
             BadRequestError: the request is none, or not of this trust domain.
         """
         signer = self._current(self.signers, now)
-        issuer = Issuer(self.trust_domain, (signer.issuing,), signer.issuing_key)
+        issuer = Issuer(self.trust_domain, (signer.issuing,), signer.issuing_key, signer.root)
         return issuer.issue(request_pem, identity, now, self.lifetimes.certificate)
 
     @property
