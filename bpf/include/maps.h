@@ -44,8 +44,8 @@ CV_MAP("lru_hash", struct cv_connection_key, __u64, cv_node_connecting, CV_NODE_
 CV_MAP("lru_hash", struct cv_refused_key, __u64, cv_refused, CV_REFUSED_MAX, 0);
 
 /*
- * Connections that pods made while they were not in cv_pods, by cgroup id: the agent takes a pod's
- * count as it enrols the pod. Also counts the cgroups above and below pods, whose level is not
+ * Connections that pods made while they were not in cv_pods, by cgroup id: the agent reads a pod's
+ * count as it enrols the pod, and deletes it as it lets the pod go. Also counts the cgroups above and below pods, whose level is not
  * known here; nobody asks for these. Full: the longest unchanged is forgotten.
  */
 CV_MAP("lru_hash", __u64, __u64, cv_early, CV_EARLY_MAX, 0);

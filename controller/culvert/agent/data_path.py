@@ -151,6 +151,8 @@ class DataPath:
         if self._have is None:
             self._have = await self._in_thread(self._maps.read)
         plan = phases(diff(self._have, want), self._have)
+        release = partial(self.early.release, plan.before_proxy, self._maps.forget_early)
+        await self._in_thread(release)
         full = await self._write(plan.before_proxy)
         if not self.attached:
             # Before the proxy listens: its listening sockets are counted from their first moment.
@@ -168,7 +170,8 @@ class DataPath:
         for name in self._missing:
             read_back = partial(self._read_back, name, written, want[name])
             self._missing[name] = await self._in_thread(read_back)
-        await self._in_thread(partial(self.early.follow, plan.before_proxy, self._maps.take_early))
+        follow = partial(self.early.follow, self._have.get(PODS, {}), self._maps.early)
+        await self._in_thread(follow)
         if not self.attached:
             await self._in_thread(partial(self._attach, config, capture=True))
             self.attached = True

@@ -13,7 +13,8 @@ class EarlyConnections:
     """The counts of the pods that are captured now.
 
     Every TCP connection counts, wherever it went and whether it is still open, since the programs
-    were attached: the kernel tells nobody of what was there before.
+    were attached: the kernel tells nobody of what was there before. The kernel keeps a pod's count
+    for as long as the pod is captured, so that an agent that starts anew has it too.
     """
 
     def __init__(self) -> None:
@@ -21,21 +22,31 @@ class EarlyConnections:
         self.total = 0
         """Number of connections, of pods that are gone too."""
 
-    def follow(self, written: Iterable[Change], take: Callable[[int], int]) -> None:
-        """Ask for the counts of pods that came to the maps, forget pods that went.
+    def release(self, planned: Iterable[Change], forget: Callable[[int], None]) -> None:
+        """Forget pods that are to leave the maps; ``forget`` is ``KernelMaps.forget_early``.
 
-        ``take`` is ``KernelMaps.take_early``.
+        Call it before that is done: the pod's next connection counts again.
         """
-        for change in written:
-            if change.map_name != PODS:
-                continue
-            cgroup_id = int.from_bytes(change.key, sys.byteorder)
-            if not isinstance(change, Put):
+        for change in planned:
+            if change.map_name == PODS and not isinstance(change, Put):
+                cgroup_id = _cgroup_id(change.key)
+                forget(cgroup_id)
                 self._by_cgroup.pop(cgroup_id, None)
-            elif count := take(cgroup_id):
-                self._by_cgroup[cgroup_id] = self._by_cgroup.get(cgroup_id, 0) + count
+
+    def follow(self, captured: Iterable[bytes], read: Callable[[int], int]) -> None:
+        """Read the counts of pods that came to the maps; ``captured`` are the keys of all there.
+
+        ``read`` is ``KernelMaps.early``.
+        """
+        for cgroup_id in map(_cgroup_id, captured):
+            if cgroup_id not in self._by_cgroup:
+                self._by_cgroup[cgroup_id] = count = read(cgroup_id)
                 self.total += count
 
     def by_cgroup(self) -> dict[int, int]:
         """cgroup id -> number, for pods that made any."""
-        return dict(self._by_cgroup)
+        return {cgroup_id: count for cgroup_id, count in self._by_cgroup.items() if count}
+
+
+def _cgroup_id(pod_key: bytes) -> int:
+    return int.from_bytes(pod_key, sys.byteorder)

@@ -156,14 +156,16 @@ class KernelMaps:
             )
         return result
 
-    def take_early(self, cgroup_id: int) -> int:
+    def early(self, cgroup_id: int) -> int:
         """Number of TCP connections that a pod made while it was not in the maps, to others than
-        itself; counting starts again at 0. Ask for a pod that has just been put into them.
+        itself. It stays as it is while the pod is in them.
         """
-        key = cgroup_id.to_bytes(8, sys.byteorder)
-        raw = self._maps[_EARLY].lookup(key)
-        self._maps[_EARLY].delete(key)
+        raw = self._maps[_EARLY].lookup(cgroup_id.to_bytes(8, sys.byteorder))
         return int.from_bytes(raw or b"", sys.byteorder)
+
+    def forget_early(self, cgroup_id: int) -> None:
+        """Have that count begin at 0 again."""
+        self._maps[_EARLY].delete(cgroup_id.to_bytes(8, sys.byteorder))
 
     def take_refused(self) -> list[Refusal]:
         """Who was refused by strict pods since the last call. What comes at the same moment may be

@@ -89,7 +89,7 @@ class AgentStatus(msgspec.Struct, frozen=True):
     every connected proxy has taken the matching configuration. ``generation`` counts worlds.
     ``captured_cgroup_ids`` are the pods that the maps hold. ``early_connections`` tells how many
     connections a pod made past the mesh before it was captured, under ``namespace/name``, for
-    those that made any; the total is over all pods since the agent started.
+    those that made any; the total is over all pods that were captured since the agent started.
     """
 
     node: str
