@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from culvert.compile import filter_state
-from culvert.compile.authorization.connections import AssignedPolicy
 from culvert.compile.bootstrap import bootstrap_json, compile_bootstrap
 from culvert.compile.identities import compile_identities
 from culvert.compile.inbound import (
@@ -34,6 +33,7 @@ from culvert.compile.packing import pack, resource
 from culvert.compile.sockets import socket_address
 from culvert.compile.tcp import tcp_filter
 from culvert.model.desired import Resource
+from culvert.model.policy import AssignedPolicy
 from culvert.model.settings import Settings
 from culvert.sources.manifests import ManifestSource
 from culvert.xds.debounce import Debounce

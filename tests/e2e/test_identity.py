@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from culvert.embedded.mesh_node import MeshOptions
@@ -121,3 +122,40 @@ def test_a_refused_client_hears_nothing_of_a_server_that_speaks_first(town: Town
         ),
         "both nodes to have refused one",
     )
+
+
+def echoes(connection: socket.socket) -> bool:
+    """Whether bytes still come back; False where the connection has ended."""
+    try:
+        connection.sendall(b"still there\n")
+        return b"still there" in connection.recv(100)
+    except ConnectionError:
+        return False
+
+
+def test_a_change_of_policies_cuts_the_connections_that_it_refuses_and_no_others(
+    town: Town,
+) -> None:
+    build(town)
+    for end in ("a", "b"):
+        town.label(f"line-{end}", app="line")
+    town.settle()
+    places = [("10.96.0.12", 80)]
+    places += [(town.pods[f"line-{end}"].ipv4, SERVER_PORT) for end in ("a", "b")]
+    places += [(town.pods["line-b"].ipv6, SERVER_PORT)]
+    with ExitStack() as stack:
+        held: dict[str, list[socket.socket]] = {}
+        for client in ("client-a", "other-a", "other-b"):
+            # Four by the Service, that both endpoints have some.
+            for place in (*places, places[0], places[0], places[0]):
+                one = stack.enter_context(town.pods[client].connect(place))
+                one.settimeout(10)
+                assert one.recv(100).startswith(b"hello")
+                assert echoes(one)
+                held.setdefault(client, []).append(one)
+        allow(town, "line", "line", "client")
+        eventually(
+            lambda: not any(echoes(one) for one in (*held["other-a"], *held["other-b"])),
+            "the refused connections to end",
+        )
+        assert all(echoes(one) for one in held["client-a"])

@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 from culvert import __version__
 from culvert.agent.data_path import DataPath
 from culvert.agent.identities import NodeIdentities
+from culvert.agent.live_connections import LiveConnections
 from culvert.agent.newest import Newest
 from culvert.agent.options import AgentOptions
 from culvert.agent.status_lines import finding_lines, proxy_status, source_status
@@ -47,6 +48,7 @@ from culvert.sources.manifests import ManifestSource
 from culvert.status.document import AgentStatus, CaseLine, ReportStatus
 from culvert.status.metrics import StatusCollector
 from culvert.status.server import make_application, make_probe_application, serve
+from culvert.xds.connection_log import connection_log_handler
 from culvert.xds.debounce import Debounce
 from culvert.xds.metrics import PrometheusMeter
 from culvert.xds.server import NotSettledError, XdsServer
@@ -71,9 +73,13 @@ class Agent:
     def __init__(self, options: AgentOptions) -> None:
         self._options = options
         self._registry = CollectorRegistry()
+        self._live = LiveConnections()
         # Sources let a burst of changes pass; each world that comes of it is pushed at once.
         self._xds = XdsServer(
-            options.xds_socket, debounce=Debounce(0.0, 0.0), meter=PrometheusMeter(self._registry)
+            options.xds_socket,
+            debounce=Debounce(0.0, 0.0),
+            meter=PrometheusMeter(self._registry),
+            services=(connection_log_handler(self._live.told),),
         )
         self._worlds: Newest[World] = Newest()
         self._world: World | None = None
@@ -141,6 +147,7 @@ class Agent:
                         options.state_directory, data_path.identity_numbers_in_maps()
                     )
                     tasks.create_task(self._identities.run())
+                    tasks.create_task(self._live.run())
                 tasks.create_task(self._reconcile(data_path))
                 tasks.create_task(data_path.check_listeners(data_path.config(settings)))
                 tasks.create_task(data_path.tell_refusals())
@@ -206,6 +213,7 @@ class Agent:
                 partial(self._settle_proxy, desired.resources),
             )
             self._applied_desired = desired
+            self._live.take_policies(desired.policies)
             if not self._applied:
                 # What is there now is left out of later searches, which stop all else meanwhile.
                 gc.collect()

@@ -24,7 +24,6 @@ from culvert.compile.authorization.assignment import at_port
 from culvert.compile.authorization.connections import (
     ALLOW_CHAIN,
     DENY_CHAIN,
-    AssignedPolicy,
     connection_matcher,
 )
 from culvert.compile.authorization.requests import request_filters, request_rules
@@ -41,6 +40,7 @@ from culvert.compile.packing import duration, pack, resource
 from culvert.compile.protocol import Protocol
 from culvert.compile.tcp import NO_CLUSTER, tcp_filter
 from culvert.model.desired import Resource
+from culvert.model.policy import AssignedPolicy
 from culvert.model.settings import Settings
 
 INBOUND_HTTP_CLUSTER = "inbound|http"
@@ -77,7 +77,10 @@ def compile_connection_listener(
     listener = _listener(
         INBOUND_TCP,
         settings,
-        FilterChain(name=ALLOW_CHAIN, filters=[tcp_filter(INBOUND_TCP, LOCAL_TCP_CLUSTER)]),
+        FilterChain(
+            name=ALLOW_CHAIN,
+            filters=[tcp_filter(INBOUND_TCP, LOCAL_TCP_CLUSTER, is_followed=True)],
+        ),
         FilterChain(
             name=DENY_CHAIN, filters=[tcp_filter("denied", NO_CLUSTER, denied_connection_log())]
         ),

@@ -76,7 +76,7 @@ def compile_listeners(settings: Settings) -> tuple[Resource, ...]:
     """
     if not settings.proxy_addresses:
         return ()
-    filters = _plain_filters()
+    filters = _plain_filters(is_followed=settings.identity)
     if settings.identity:
         filters |= _mesh_filters()
         filters = {listener: (*identity_filters(), *chain) for listener, chain in filters.items()}
@@ -86,7 +86,7 @@ def compile_listeners(settings: Settings) -> tuple[Resource, ...]:
     )
 
 
-def _plain_filters() -> dict[ProxyListener, tuple[Filter, ...]]:
+def _plain_filters(*, is_followed: bool) -> dict[ProxyListener, tuple[Filter, ...]]:
     by_destination = filter_state.value(
         filter_state.TCP_CLUSTER, TCP_CLUSTER_PREFIX + "%DOWNSTREAM_LOCAL_ADDRESS%"
     )
@@ -94,10 +94,10 @@ def _plain_filters() -> dict[ProxyListener, tuple[Filter, ...]]:
         ProxyListener.SERVICE_HTTP: (http_filter(_service_http_manager()),),
         ProxyListener.SERVICE_TCP: (
             filter_state.set_on_connection(by_destination),
-            tcp_filter("service_tcp", NO_CLUSTER, connection_log()),
+            tcp_filter("service_tcp", NO_CLUSTER, connection_log(), is_followed=is_followed),
         ),
         ProxyListener.POD_HTTP: (http_filter(_pod_http_manager()),),
-        ProxyListener.POD_TCP: (tcp_filter("pod_tcp", POD_TCP_CLUSTER),),
+        ProxyListener.POD_TCP: (tcp_filter("pod_tcp", POD_TCP_CLUSTER, is_followed=is_followed),),
     }
 
 

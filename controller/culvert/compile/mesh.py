@@ -16,6 +16,7 @@ from culvert.compile.targets import TargetTable, local_pods
 from culvert.compile.tunnel import compile_pod_routes, compile_tunnel
 from culvert.model.desired import Resource
 from culvert.model.finding import Finding
+from culvert.model.policy import AssignedPolicy
 from culvert.model.redirect import (
     Destination,
     DestinationKey,
@@ -29,11 +30,12 @@ from culvert.model.world import World
 class MeshPart:
     """What identities add; nothing where the mesh has none.
 
-    ``destinations`` go over those of the pods themselves.
+    ``destinations`` go over those of the pods themselves; ``policies`` are by address of a pod.
     """
 
     resources: tuple[Resource, ...] = ()
     destinations: Mapping[DestinationKey, Destination] = field(default_factory=dict)
+    policies: Mapping[str, Sequence[AssignedPolicy]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
 
@@ -89,7 +91,8 @@ def compile_mesh(
         *(one for policy in world.authorization_policies.values() for one in unseen_in(policy)),
         *unseen_at(judged),
     )
-    return MeshPart(resources, destinations, findings)
+    in_force = {address: some for address, some in policies.items() if some}
+    return MeshPart(resources, destinations, in_force, findings)
 
 
 def _http_ports(services: Iterable[ServicePart]) -> dict[str, frozenset[int]]:

@@ -122,7 +122,9 @@ def assemble(
         world, attachments, _claims_by_service(world, services, claims)
     )
     findings.update(policy_findings)
-    return Desired(resources, redirect, tuple(sorted(findings)), world.settings, outcomes)
+    return Desired(
+        resources, redirect, tuple(sorted(findings)), world.settings, outcomes, mesh.policies
+    )
 
 
 def _claims_by_service(

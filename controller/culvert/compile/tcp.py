@@ -11,6 +11,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.type.v3.hash_policy_pb2 import HashPolicy
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from culvert.compile.live_log import live_log, live_options
 from culvert.compile.packing import duration, pack
 
 NO_CLUSTER = "none"
@@ -26,10 +27,12 @@ def tcp_filter(
     *,
     tunneling: TcpProxy.TunnelingConfig | None = None,
     on_demand: bool = False,
+    is_followed: bool = False,
 ) -> Filter:
     """To ``cluster``, or where filter state says; ``on_demand``: one that is asked for when used.
 
-    With ``tunneling`` the bytes go in a stream of HTTP/2 CONNECT.
+    With ``tunneling`` the bytes go in a stream of HTTP/2 CONNECT. Where it ``is_followed``, the
+    agent is told of each connection while it lasts.
     """
     proxy = TcpProxy(
         stat_prefix=stat_prefix,
@@ -42,6 +45,9 @@ def tcp_filter(
         access_log=access_log,
         tunneling_config=tunneling,
     )
+    if is_followed:
+        proxy.access_log.append(live_log())
+        proxy.access_log_options.CopyFrom(live_options())
     if on_demand:
         proxy.on_demand.odcds_config.CopyFrom(
             ConfigSource(resource_api_version=ApiVersion.V3, ads=AggregatedConfigSource())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from culvert.model.finding import Finding
 from culvert.model.outcome import ObjectOutcome
+from culvert.model.policy import AssignedPolicy
 from culvert.model.redirect import RedirectTable
 from culvert.model.settings import Settings
 
@@ -46,7 +47,8 @@ class Desired:
     """What one node should hold: Envoy resources, redirect maps, and what was wrong on the way.
 
     ``settings`` are those in force on the node, with the MeshConfig in them; ``outcomes`` say what
-    became of every object of ``culvert.dev``, in order of kind, namespace and name.
+    became of every object of ``culvert.dev``, in order of kind, namespace and name. ``policies``
+    are the AuthorizationPolicies of this node's pods by address.
     """
 
     resources: Snapshot
@@ -54,3 +56,4 @@ class Desired:
     findings: tuple[Finding, ...]
     settings: Settings = field(default_factory=Settings)
     outcomes: tuple[ObjectOutcome, ...] = ()
+    policies: Mapping[str, Sequence[AssignedPolicy]] = field(default_factory=dict)

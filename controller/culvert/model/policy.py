@@ -131,6 +131,13 @@ class AuthorizationPolicy(Policy, frozen=True, kw_only=True):
     rules: tuple[Rule, ...] = ()
 
 
+class AssignedPolicy(msgspec.Struct, frozen=True):
+    """A policy that is for a pod: at ``ports_host``, or at every port where that is None."""
+
+    policy: AuthorizationPolicy
+    ports_host: frozenset[int] | None = None
+
+
 class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of the whole mesh; ``None`` where nothing was said."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,13 +107,16 @@ class XdsServer:
         meter: Meter | None = None,
         references: References = references_of,
         grace_seconds: float = 1.0,
+        services: Sequence[Any] = (),
     ) -> None:
+        """``services`` are generic gRPC handlers to serve beside."""
         self._socket = SocketPath(socket)
         self._debounce = debounce or Debounce()
         self._clock = clock or MonotonicClock()
         self._meter = meter or NoMeter()
         self._references = references
         self._grace_seconds = grace_seconds
+        self._services = tuple(services)
         self._streams: set[_Stream] = set()
         self._generation = 0
         # Node id (None: every other node) -> what was published, and what streams were given.
@@ -165,7 +168,7 @@ class XdsServer:
             self._serve_stream
         )
         server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),)
+            (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}), *self._services)
         )
         server.add_insecure_port(f"unix:{self._socket.temporary}")
         await server.start()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from culvert.compile.authorization.connections import AssignedPolicy
 from culvert.model.endpoint import EndpointSlice
 from culvert.model.key import ObjectKey
-from culvert.model.policy import AuthorizationPolicy, TargetRef
+from culvert.model.policy import AssignedPolicy, AuthorizationPolicy, TargetRef
 from culvert.model.workload import Workload
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from ipaddress import ip_network
 
 from envoy.config.core.v3.address_pb2 import CidrRange
@@ -35,8 +34,8 @@ from culvert.compile.authorization.expression import (
 )
 from culvert.compile.packing import pack
 from culvert.model.policy import (
+    AssignedPolicy,
     AuthorizationAction,
-    AuthorizationPolicy,
     Condition,
     Operation,
     Rule,
@@ -48,14 +47,6 @@ DENY_CHAIN = "deny"
 
 _SCHEME = "spiffe://"
 _ALLOW, _DENY = AuthorizationAction.ALLOW, AuthorizationAction.DENY
-
-
-@dataclass(frozen=True, slots=True)
-class AssignedPolicy:
-    """A policy that is for a pod: at ``ports_host``, or at every port where that is None."""
-
-    policy: AuthorizationPolicy
-    ports_host: frozenset[int] | None = None
 
 
 def connection_matcher(pods: Mapping[str, Sequence[AssignedPolicy]]) -> Matcher:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from culvert.compile.authorization.connections import AssignedPolicy
 from culvert.compile.authorization.rules import is_about_http
 from culvert.model.codes import POLICY_HALF_SEEN
 from culvert.model.finding import Finding, Severity
 from culvert.model.key import ObjectKey
-from culvert.model.policy import AuthorizationPolicy
+from culvert.model.policy import AssignedPolicy, AuthorizationPolicy
 
 
 def unseen_in(policy: AuthorizationPolicy) -> Iterator[Finding]:

@@ -1,0 +1,25 @@
+"""Connections that the proxy has to pods of its node."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class LiveConnection(NamedTuple):
+    """From the proxy's own end (``near``) to a pod.
+
+    ``principal`` is the caller's SPIFFE ID, ``source_address`` its address; both empty where
+    nothing is known. Ports are in host order.
+    """
+
+    near_address: str
+    near_port_host: int
+    pod_address: str
+    pod_port_host: int
+    principal: str
+    source_address: str
+
+    @property
+    def socket(self) -> tuple[str, int, str, int]:
+        """What tells it from all others at a time."""
+        return self[:4]
