@@ -29,6 +29,7 @@ from tests.unit.test_status import document
 ALERTS = {
     "CulvertAccelerationOff",
     "CulvertAgentSilent",
+    "CulvertCertificateNotRenewed",
     "CulvertMapNearlyFull",
     "CulvertNoControllerLeads",
     "CulvertProxyNotListening",

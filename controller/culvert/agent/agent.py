@@ -45,7 +45,7 @@ from culvert.reports.state import node_state
 from culvert.sources.cgroups import CgroupSource
 from culvert.sources.kubernetes.source import KubernetesSource
 from culvert.sources.manifests import ManifestSource
-from culvert.status.document import AgentStatus, CaseLine, ReportStatus
+from culvert.status.document import AgentStatus, CaseLine, IdentityStatus, ReportStatus
 from culvert.status.metrics import StatusCollector
 from culvert.status.server import make_application, make_probe_application, serve
 from culvert.xds.connection_log import connection_log_handler
@@ -315,9 +315,17 @@ class Agent:
             source=source_status(self._source, manifests_read=self._world is not None),
             findings=finding_lines(self._findings()),
             reports=self._report_status(),
+            identities=self._identity_status(),
             early_connections=self._early_connections(data_path),
             early_connections_total=data_path.early.total,
         )
+
+    def _identity_status(self) -> IdentityStatus | None:
+        if self._identities is None:
+            return None
+        desired = self._applied_desired
+        settings = desired.settings if desired is not None else self._options.settings
+        return self._identities.status(settings.trust_domain, self._live)
 
     def _report_status(self) -> ReportStatus | None:
         if self._sender is None:

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from culvert.agent.identity_numbers import IdentityNumbers, NumbersExhaustedError
+from culvert.agent.live_connections import LiveConnections
 from culvert.compile.secrets import compile_secrets
 from culvert.compile.targets import local_identities
 from culvert.identity.client import Issuer
@@ -16,6 +17,7 @@ from culvert.identity.keeper import CertificateKeeper
 from culvert.model.desired import Resource
 from culvert.model.finding import Finding
 from culvert.model.world import World
+from culvert.status.document import CertificateStatus, IdentityStatus
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +70,23 @@ class NodeIdentities:
                 keeper.bundle_pem,
             )
         return self._secrets
+
+    def status(self, trust_domain: str, live: LiveConnections) -> IdentityStatus:
+        """What is so now."""
+        keeper = self._keeper
+        held = [
+            CertificateStatus(identity.spiffe_id, one.begins_seconds, one.ends_seconds)
+            for identity, one in sorted(keeper.certificates.items())
+        ]
+        awaited = [CertificateStatus(one.spiffe_id) for one in sorted(keeper.awaited)]
+        return IdentityStatus(
+            trust_domain=trust_domain,
+            certificates=held + awaited,
+            issued_total=keeper.issued_total,
+            failures_total=dict(keeper.failures_total),
+            live_connections=live.count,
+            cut_total=live.cut_total,
+        )
 
     def findings(self) -> list[Finding]:
         """What is wrong with certificates."""

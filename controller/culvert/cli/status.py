@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from culvert.embedded.unix_http import fetch
-from culvert.status.document import AgentStatus, ReportStatus, SourceStatus
+from culvert.status.document import AgentStatus, IdentityStatus, ReportStatus, SourceStatus
 
 RUN_DIRECTORY = Path("/run/culvert")
 _POLL_SECONDS = 0.5
@@ -92,6 +92,8 @@ def panel(document: AgentStatus) -> Panel:
     facts.add_row("source", _source(document.source))
     if document.reports is not None:
         facts.add_row("reports", _reports(document.reports))
+    if document.identities is not None:
+        facts.add_row("identities", _identities(document.identities))
     for pod, count in sorted(document.early_connections.items()):
         facts.add_row("", f"[yellow]![/] pod {pod}: {count:,} connections began before its capture")
     maps = Table("Map", "Entries", "Most", box=None)
@@ -129,6 +131,15 @@ def _reports(reports: ReportStatus) -> str:
     at = datetime.fromtimestamp(reports.acknowledged_seconds, UTC)
     problem = f", [yellow]{reports.error}[/]" if reports.error else ""
     return f"taken at {at:%Y-%m-%d %H:%M:%S} UTC{problem}"
+
+
+def _identities(identities: IdentityStatus) -> str:
+    ends = [one.ends_seconds for one in identities.certificates if one.ends_seconds is not None]
+    awaited = len(identities.certificates) - len(ends)
+    text = f"{len(ends)} certificates of {identities.trust_domain}"
+    if ends:
+        text += f", the first ends at {datetime.fromtimestamp(min(ends), UTC):%Y-%m-%d %H:%M} UTC"
+    return text + (f", [yellow]{awaited} awaited[/]" if awaited else "")
 
 
 def _acceleration(document: AgentStatus) -> str:

@@ -82,6 +82,29 @@ class ReportStatus(msgspec.Struct, frozen=True):
     error: str = ""
 
 
+class CertificateStatus(msgspec.Struct, frozen=True):
+    """The certificate of one identity; times are UNIX seconds, None where there is none yet."""
+
+    identity: str
+    begins_seconds: float | None = None
+    ends_seconds: float | None = None
+
+
+class IdentityStatus(msgspec.Struct, frozen=True):
+    """Identities of this node's pods, and the connections that are judged by them.
+
+    Totals are since the agent started: certificates issued, refusals and failures by reason, and
+    connections that were ended because policies changed.
+    """
+
+    trust_domain: str
+    certificates: list[CertificateStatus]
+    issued_total: int
+    failures_total: dict[str, int]
+    live_connections: int
+    cut_total: int
+
+
 class AgentStatus(msgspec.Struct, frozen=True):
     """Everything one agent knows of itself.
 
@@ -112,5 +135,6 @@ class AgentStatus(msgspec.Struct, frozen=True):
     source: SourceStatus
     findings: list[FindingLine]
     reports: ReportStatus | None = None
+    identities: IdentityStatus | None = None
     early_connections: dict[str, int] = {}
     early_connections_total: int = 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from culvert.status.document import AgentStatus
+from culvert.status.document import AgentStatus, IdentityStatus
 
 
 class StatusCollector(Collector):
@@ -75,6 +75,8 @@ class StatusCollector(Collector):
         for kind, since_seconds in sorted(now.source.stale_since_seconds.items()):
             stale.add_metric([kind], since_seconds)
         yield stale
+        if now.identities is not None:
+            yield from _of_identities(now.identities)
         listeners = GaugeMetricFamily(
             "culvert_proxy_listeners", "Proxy sockets that accept connections."
         )
@@ -85,3 +87,36 @@ class StatusCollector(Collector):
         )
         info.add_metric([now.version, now.source_sha256[:12], now.kernel], 1.0)
         yield info
+
+
+def _of_identities(identities: IdentityStatus) -> Iterator[Metric]:
+    certificates = GaugeMetricFamily(
+        "culvert_certificates", "Certificates of this node's identities.", labels=["state"]
+    )
+    ends = [one.ends_seconds for one in identities.certificates if one.ends_seconds is not None]
+    certificates.add_metric(["held"], len(ends))
+    certificates.add_metric(["awaited"], len(identities.certificates) - len(ends))
+    yield certificates
+    if ends:
+        nearest = GaugeMetricFamily(
+            "culvert_certificate_end_seconds", "UNIX time at which the first of them ends."
+        )
+        nearest.add_metric([], min(ends))
+        yield nearest
+    requests = CounterMetricFamily(
+        "culvert_certificate_requests", "Certificates asked for, by outcome.", labels=["outcome"]
+    )
+    requests.add_metric(["Issued"], identities.issued_total)
+    for reason, count in sorted(identities.failures_total.items()):
+        requests.add_metric([reason], count)
+    yield requests
+    live = GaugeMetricFamily(
+        "culvert_live_connections", "Connections of the proxy to this node's pods."
+    )
+    live.add_metric([], identities.live_connections)
+    yield live
+    cut = CounterMetricFamily(
+        "culvert_connections_cut", "Connections that were ended because policies changed."
+    )
+    cut.add_metric([], identities.cut_total)
+    yield cut
