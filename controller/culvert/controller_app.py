@@ -18,9 +18,10 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from culvert.compile.cache import CachedCompiler
-from culvert.control.aggregate import Aggregate, FindingOnNodes
+from culvert.control.aggregate import Aggregate
 from culvert.control.caller import Callers
 from culvert.control.election import Election
+from culvert.control.event_key import standing_events
 from culvert.control.event_writer import EventWriter
 from culvert.control.intake import make_intake
 from culvert.control.metrics import ControllerCounters, LeaderCollector
@@ -191,7 +192,7 @@ class _Leader:
             for one in changes.objects:
                 if one.kind in PLURALS:
                     self._writer.mark(StatusKey(one.kind, ObjectKey(one.namespace, one.name)))
-            if changes.findings:
+            if changes.findings or settles:
                 self._state_findings()
 
     def _objects_changed(self, kind: str) -> None:
@@ -211,8 +212,10 @@ class _Leader:
 
     def _state_findings(self) -> None:
         """What agents have found, and what is found here: that does not wait for any agent."""
-        found = {one.finding: one for one in self.aggregate.findings()}
-        for finding in self._desired.findings if self._desired else ():
-            reported = ReportedFinding.of(finding)
-            found.setdefault(reported, FindingOnNodes(reported, 0, ""))
-        self._events.stand(found[one] for one in sorted(found))
+        found_here = self._desired.findings if self._desired else ()
+        found = {*self.aggregate.findings(), *map(ReportedFinding.of, found_here)}
+        self._events.stand(standing_events(sorted(found), self._nodes_with))
+
+    def _nodes_with(self, finding: ReportedFinding, most: int) -> list[str]:
+        # Those that report first are not those on which there are Events already.
+        return self.aggregate.nodes_with(finding, most) if self._settled else []

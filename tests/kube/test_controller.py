@@ -129,6 +129,15 @@ def events(plane: ControlPlane, namespace: str, name: str) -> list[dict[str, Any
     return list(json.loads(done.stdout)["items"])
 
 
+def node_events(plane: ControlPlane) -> dict[str, str]:
+    """Uid and words of the Events on the node."""
+    return {one["metadata"]["uid"]: one["message"] for one in events(plane, "default", NODE)}
+
+
+def map_full(name: str, entries: int) -> ReportedFinding:
+    return ReportedFinding("CV0404", f"map {name}", "", f"{entries} entries do not fit", "room")
+
+
 def published_address(plane: ControlPlane, namespace: str) -> str:
     output = "--output=jsonpath={.data.address}"
     return plane.kubectl(
@@ -173,20 +182,31 @@ async def test_owners_are_told_by_one_controller_and_by_the_next_when_that_is_ki
             await eventually(lambda: programmed().get("message") == "0/1 nodes", "0/1 nodes")
             assert condition(plane, namespace, "Accepted")["status"] == "True"
             assert programmed()["status"] == "False"
-            node.state = await state_of(plane, namespace, ObjectState.PROGRAMMED, finding)
+            node.state = await state_of(
+                plane, namespace, ObjectState.PROGRAMMED, finding, map_full("cv_pods", 3)
+            )
             await eventually(lambda: programmed()["status"] == "True", "Programmed")
             assert programmed()["message"] == "1/1 nodes"
             await eventually(lambda: len(events(plane, namespace, "web")) == 1, "an Event")
             (event,) = events(plane, namespace, "web")
             assert "is wrong; mend it" in event["message"]
             assert event["involvedObject"]["kind"] == "Service"
+            await eventually(lambda: len(node_events(plane)) == 1, "an Event on the node")
+            on_node = node_events(plane)
 
             leader.end(signal.SIGKILL)
             await eventually(lambda: other.said('"leading"'), "the other to lead")
             await eventually(lambda: other.said("all nodes have reported"), "the node's report")
             assert programmed()["status"] == "True", "a new leader takes nothing back"
             await apply(plane, namespace, policy("4s"))
-            node.state = await state_of(plane, namespace, ObjectState.PROGRAMMED, finding)
+            node.state = await state_of(
+                plane,
+                namespace,
+                ObjectState.PROGRAMMED,
+                finding,
+                map_full("cv_pods", 4),
+                map_full("cv_strict", 1),
+            )
             await eventually(
                 lambda: (programmed()["status"], programmed()["observedGeneration"]) == ("True", 2),
                 "the new version to be programmed",
@@ -196,6 +216,10 @@ async def test_owners_are_told_by_one_controller_and_by_the_next_when_that_is_ki
             assert node.sender.status.error == ""
             assert published_address(plane, namespace) == other.reports_address
             assert not again.get("series"), "said once, though by two leaders"
+            await eventually(lambda: len(node_events(plane)) > 1, "the next Event on the node")
+            (added,) = node_events(plane).keys() - on_node.keys()
+            assert "map cv_strict" in node_events(plane)[added], "another count is no other Event"
+            assert on_node.items() < node_events(plane).items()
 
             assert other.end() == 0
             lease = await in_namespace(

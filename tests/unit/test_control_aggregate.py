@@ -163,22 +163,24 @@ def test_node_that_left_the_cluster_counts_no_more_and_its_place_is_given_away_c
     assert not aggregate.take(NodeReport(node="a", session_id="a", sequence=2, base=1), 0.0)
 
 
-def test_finding_is_told_once_with_the_number_of_its_nodes() -> None:
-    aggregate = aggregate_of(full("a", findings=(WRONG,)), full("b", findings=(WRONG,)))
-    assert [(one.finding, one.nodes, one.a_node) for one in aggregate.findings()] == [
-        (WRONG, 2, "a")
-    ]
+def test_finding_is_told_once_and_its_nodes_by_name_in_whatever_order_they_report() -> None:
+    aggregate = aggregate_of(*(full(name, findings=(WRONG,)) for name in "bca"), full("d"))
+    assert aggregate.findings() == [WRONG]
+    assert aggregate.nodes_with(WRONG, 2) == ["a", "b"]
+    assert aggregate.nodes_with(WRONG, 9) == ["a", "b", "c"]
     resolved = NodeReport(node="a", session_id="a", sequence=2, base=1, resolved=(WRONG,))
     aggregate.take(resolved, 0.0)
-    assert [(one.nodes, one.a_node) for one in aggregate.findings()] == [(1, "b")]
+    assert aggregate.nodes_with(WRONG, 2) == ["b", "c"]
 
 
 def test_changes_are_those_since_one_last_asked() -> None:
     aggregate = aggregate_of(full("a", web(PENDING), findings=(WRONG,)))
     assert aggregate.drain_changes() == Changes(frozenset({WEB}), findings=True)
     assert aggregate.drain_changes() == Changes()
-    aggregate.take(full("b", findings=(WRONG,)), 0.0)
+    aggregate.take(full("b"), 0.0)
     assert aggregate.drain_changes() == Changes(frozenset({WEB}))
+    aggregate.take(full("c", findings=(WRONG,)), 0.0)
+    assert aggregate.drain_changes().findings, "it may have to be told on another node"
 
 
 def test_counting_is_settled_once_every_node_of_the_cluster_or_its_time_has_come() -> None:

@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from culvert.control.event_plan import Regarding, event_of, reason_of, regarding
+from culvert.control.event_key import EventKey
+from culvert.control.event_plan import event_of, reason_of
+from culvert.control.regarding import Regarding
 from culvert.model.report import ReportedFinding
 
 FINDING = ReportedFinding("CV0401", "Service shop/web", "spec.ports[0]", "is wrong", "mend it")
@@ -19,53 +21,8 @@ def about(subject: str) -> ReportedFinding:
 def event(
     finding: ReportedFinding = FINDING, regarded: Regarding = WEB, uid: str = "u1", by: str = "one"
 ) -> dict[str, Any]:
-    return event_of(finding, regarded, uid, reporting_instance=by, now_rfc3339_micro="now")
-
-
-@pytest.mark.parametrize(
-    ("subject", "want"),
-    [
-        ("Service shop/web", WEB),
-        ("Pod shop/web-0.a", Regarding("Pod", "shop", "web-0.a")),
-        ("MeshConfig default", Regarding("MeshConfig", "", "default")),
-        ("Node worker-1.example", Regarding("Node", "", "worker-1.example")),
-    ],
-)
-def test_event_is_about_the_subject_of_the_finding(subject: str, want: Regarding) -> None:
-    assert regarding(about(subject), "a-node") == want
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        "file broken.yaml",
-        "Service web",
-        "Node shop/web",
-        "Service shop/",
-        "Service /web",
-        "",
-        "Secret shop/web",
-        "Service shop/web and more",
-        "Service shop/../../../api/v1/namespaces/kube-system/secrets/x",
-        "Service ../web",
-        "Service shop/web?watch=true",
-        "Service shop/..",
-        "Node ..",
-        "Service shop/web\n",
-        "Node " + "x" * 254,
-    ],
-)
-def test_subject_that_is_no_object_is_told_on_the_node_that_has_it(subject: str) -> None:
-    assert regarding(about(subject), "a-node") == Regarding("Node", "", "a-node")
-    assert regarding(about(subject), "") is None
-
-
-def test_paths_are_those_of_the_object_and_of_the_events_in_its_namespace() -> None:
-    assert WEB.path == "/api/v1/namespaces/shop/services/web"
-    assert WEB.events_path == "/apis/events.k8s.io/v1/namespaces/shop/events"
-    node = Regarding("Node", "", "a")
-    assert node.path == "/api/v1/nodes/a"
-    assert node.events_path == "/apis/events.k8s.io/v1/namespaces/default/events"
+    key = EventKey(regarded, finding.code, finding.subject, finding.field, finding.message)
+    return event_of(key, finding, uid, reporting_instance=by, now_rfc3339_micro="now")
 
 
 def test_same_finding_makes_the_same_event_whoever_leads() -> None:

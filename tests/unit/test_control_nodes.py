@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from culvert.control.nodes import ReportingNodes
 
 
@@ -28,3 +29,18 @@ def test_node_that_comes_back_begins_anew() -> None:
     nodes.remove("a")
     again = nodes.add("a")
     assert (again.session_id, again.sequence) == ("", 0)
+
+
+@pytest.mark.parametrize("number", [3, 500])
+def test_nodes_of_some_slots_are_named_in_order_few_or_many(number: int) -> None:
+    nodes = ReportingNodes()
+    names = [f"node-{place:03}" for place in range(number)]
+    bits = {name: 1 << nodes.add(name).slot for name in reversed(names)}
+    assert nodes.names_of(sum(bits.values()), 2) == names[:2]
+    assert nodes.names_of(sum(bits.values()), number + 1) == names
+    assert nodes.names_of(sum(bits.values()) - bits[names[0]], 2) == names[1:3]
+    assert nodes.names_of(0, 2) == []
+    nodes.remove(names[1])
+    added = 1 << nodes.add("a").slot
+    assert added == bits.pop(names[1])
+    assert nodes.names_of(sum(bits.values()) + added, 2) == ["a", names[0]]

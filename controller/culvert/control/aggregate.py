@@ -41,15 +41,6 @@ class Changes:
     findings: bool = False
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class FindingOnNodes:
-    """A finding, how many nodes have it, and one of them."""
-
-    finding: ReportedFinding
-    nodes: int
-    a_node: str
-
-
 class Aggregate:
     """The sum of all reports since ``started_seconds``. All times are of one monotonic clock."""
 
@@ -146,12 +137,13 @@ class Aggregate:
         message = f"{self._nodes.name_of(first[0])}: {first[1]}" if first else self._silence()
         return NodeTally(needed, programmed, rejected, message)
 
-    def findings(self) -> list[FindingOnNodes]:
+    def findings(self) -> list[ReportedFinding]:
         """Everything that is wrong on some node, each thing once."""
-        return sorted(
-            FindingOnNodes(finding, nodes, self._nodes.name_of(slot))
-            for finding, nodes, slot in self._findings
-        )
+        return sorted(self._findings)
+
+    def nodes_with(self, finding: ReportedFinding, most: int) -> list[str]:
+        """Names of the nodes that have a finding, the first ``most`` of them in their order."""
+        return self._nodes.names_of(self._findings.slots_of(finding), most)
 
     def drain_changes(self) -> Changes:
         """Return what has changed since the last call."""

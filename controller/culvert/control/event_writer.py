@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
@@ -12,8 +12,9 @@ import msgspec
 import structlog
 from aiolimiter import AsyncLimiter
 
-from culvert.control.aggregate import FindingOnNodes
-from culvert.control.event_plan import REFRESH_SECONDS, event_of, regarding
+from culvert.control.event_key import EventKey
+from culvert.control.event_plan import event_of
+from culvert.control.event_schedule import REFRESH_SECONDS, EventSchedule
 from culvert.kube.backoff import Backoff
 from culvert.kube.client import KubeClient
 from culvert.kube.envelope import Metadata
@@ -25,8 +26,6 @@ _log = structlog.get_logger(__name__)
 
 EVENTS_PER_SECOND = 5
 BURST = 25
-_LOOK_SECONDS = 60.0
-"""Between two looks for findings that are to be said again."""
 
 
 class _Regarded(msgspec.Struct):
@@ -56,58 +55,61 @@ class EventWriter:
         self._api = api
         self._instance = instance
         self._wrote = wrote
-        self._standing: dict[ReportedFinding, FindingOnNodes] = {}
-        # When each was said last, or tried, in seconds of the loop's clock.
-        self._said: dict[ReportedFinding, float] = {}
+        self._standing: Mapping[EventKey, ReportedFinding] = {}
+        self._schedule = EventSchedule(random.random)
         self._wake = asyncio.Event()
         self._rate = AsyncLimiter(BURST, BURST / EVENTS_PER_SECOND)
         self._backoff = Backoff(random.random)
 
-    def stand(self, findings: Iterable[FindingOnNodes]) -> None:
+    def stand(self, standing: Mapping[EventKey, ReportedFinding]) -> None:
         """Take what is wrong now, instead of what was."""
-        self._standing = {one.finding: one for one in findings}
-        self._said = {one: at for one, at in self._said.items() if one in self._standing}
+        self._standing = standing
+        self._schedule.retain(standing.keys())
         self._wake.set()
 
     async def run(self) -> None:
         """Say what is to be said. Ends only by cancellation."""
-        clock = asyncio.get_running_loop().time
         while True:
             self._wake.clear()
-            for finding in list(self._standing):
-                said = self._said.get(finding)
-                if said is not None and clock() - said < REFRESH_SECONDS:
+            for key in list(self._standing):
+                if not self._schedule.is_due(key, _now()):
                     continue
                 await self._rate.acquire()
-                standing = self._standing.get(finding)
-                if standing is None:
-                    continue
-                try:
-                    await self._say(standing, again=said is not None)
-                except (ApiUnreachable, AccessError, msgspec.MsgspecError) as error:
-                    await self._failed(error, None)
-                    break
-                except ApiError as error:
-                    if error.status == 429 or error.status >= 500:
-                        await self._failed(error, error.retry_after_seconds)
-                        break
-                    # The object is gone, or its namespace is on its way out.
-                    _log.debug("event not written", subject=finding.subject, error=str(error))
-                    self._wrote("refused")
-                self._said[finding] = clock()
-            else:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK_SECONDS):
-                        await self._wake.wait()
+                finding = self._standing.get(key)
+                if finding is not None:
+                    await self._try(key, finding)
+            next_seconds = self._schedule.next_seconds(self._standing.keys())
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(next_seconds):
+                    await self._wake.wait()
 
-    async def _say(self, standing: FindingOnNodes, *, again: bool) -> None:
-        about = regarding(standing.finding, standing.a_node)
-        if about is None:
-            return
+    async def _try(self, key: EventKey, finding: ReportedFinding) -> None:
+        try:
+            await self._say(key, finding)
+        except (ApiUnreachable, AccessError) as error:
+            self._failed(key, error, None)
+            await self._back_off(None)
+        except ApiError as error:
+            if error.status < 500 and error.status != 429:
+                # The object is gone, or its namespace is on its way out.
+                _log.debug("event not written", subject=finding.subject, error=str(error))
+                self._wrote("refused")
+                self._schedule.said(key, _now())
+                return
+            self._failed(key, error, error.retry_after_seconds)
+            if error.status == 429:
+                await self._back_off(error.retry_after_seconds)
+        except msgspec.MsgspecError as error:
+            self._failed(key, error, None)
+        else:
+            self._schedule.said(key, _now())
+
+    async def _say(self, key: EventKey, finding: ReportedFinding) -> None:
+        about = key.about
         uid = _REGARDED.decode(await self._api.get(about.path)).metadata.uid
         event = event_of(
-            standing.finding,
-            about,
+            key,
+            finding,
             uid,
             reporting_instance=self._instance,
             now_rfc3339_micro=now_rfc3339_micro(),
@@ -117,7 +119,8 @@ class EventWriter:
         except ApiError as error:
             if error.status != 409:
                 raise
-            await self._say_again(f"{about.events_path}/{event['metadata']['name']}", again=again)
+            path = f"{about.events_path}/{event['metadata']['name']}"
+            await self._say_again(path, again=self._schedule.was_said(key))
         else:
             self._wrote("created")
 
@@ -131,11 +134,20 @@ class EventWriter:
         await self._api.merge_patch(path, {"series": counted})
         self._wrote("repeated")
 
-    async def _failed(self, error: Exception, asked: float | None) -> None:
+    def _failed(self, key: EventKey, error: Exception, asked_seconds: float | None) -> None:
         self._wrote("failed")
-        _log.warning("event not written; trying again", error=str(error))
-        now_seconds = asyncio.get_running_loop().time()
-        await asyncio.sleep(self._backoff.delay_seconds(now_seconds, asked))
+        _log.warning(
+            "event not written; trying again", subject=key.subject, code=key.code, error=str(error)
+        )
+        self._schedule.failed(key, _now(), asked_seconds)
+
+    async def _back_off(self, asked_seconds: float | None) -> None:
+        """Write nothing for a while: no Event would come through now."""
+        await asyncio.sleep(self._backoff.delay_seconds(_now(), asked_seconds))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _is_fresh(written_rfc3339: str) -> bool:

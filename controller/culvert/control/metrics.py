@@ -93,7 +93,7 @@ class LeaderCollector(Collector):
         )
         by_code: dict[str, int] = {}
         for one in aggregate.findings():
-            by_code[one.finding.code] = by_code.get(one.finding.code, 0) + 1
+            by_code[one.code] = by_code.get(one.code, 0) + 1
         for code, count in sorted(by_code.items()):
             findings.add_metric([code], count)
         yield findings

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 
 
 @dataclass(slots=True)
@@ -28,6 +30,8 @@ class ReportingNodes:
         self._by_name: dict[str, ReportingNode] = {}
         self._names: list[str] = []
         self._free: list[int] = []
+        # All of them by name, made when it is asked for.
+        self._ordered: list[ReportingNode] = []
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -48,6 +52,7 @@ class ReportingNodes:
             slot = len(self._names)
             self._names.append(name)
         node = self._by_name[name] = ReportingNode(name, slot)
+        self._ordered = []
         return node
 
     def remove(self, name: str) -> None:
@@ -55,7 +60,30 @@ class ReportingNodes:
         node = self._by_name.pop(name)
         self._names[node.slot] = ""
         self._free.append(node.slot)
+        self._ordered = []
 
     def name_of(self, slot: int) -> str:
         """Name of the node that has a slot."""
         return self._names[slot]
+
+    def names_of(self, slots: int, most: int) -> list[str]:
+        """Names of the nodes whose slots are bits in ``slots``, in order, the first ``most``.
+
+        Quick where there are few such nodes or many, of however many in all.
+        """
+        if slots.bit_count() <= _FEW:
+            return sorted(map(self.name_of, _places(slots)))[:most]
+        if not self._ordered:
+            self._ordered = sorted(self, key=attrgetter("name"))
+        named = (node.name for node in self._ordered if slots >> node.slot & 1)
+        return list(islice(named, most))
+
+
+_FEW = 64
+
+
+def _places(bits: int) -> Iterator[int]:
+    """The places of the bits that are set, from the lowest."""
+    while bits:
+        yield (bits & -bits).bit_length() - 1
+        bits &= bits - 1

@@ -13,6 +13,10 @@ MAX_FINDINGS = 10_000
 """Different ones. Those of a cluster are far fewer; more come from a node that makes them up."""
 
 
+FEW_NODES = 5
+"""As long as so few have a finding, each of them is news; all nodes report most findings."""
+
+
 class ReportedFindings:
     """All findings that some node has now."""
 
@@ -22,7 +26,7 @@ class ReportedFindings:
         """Number of reported findings for which there was no room, ever."""
 
     def add(self, slot: int, findings: Collection[ReportedFinding]) -> bool:
-        """Note that a node has them; return whether any is new to all nodes."""
+        """Note that a node has them; return whether any is new to the first few nodes."""
         is_new = False
         for finding in findings:
             slots = self._slots.get(finding)
@@ -30,30 +34,34 @@ class ReportedFindings:
                 if len(self._slots) >= MAX_FINDINGS:
                     self.ignored += 1
                     continue
-                slots, is_new = 0, True
-            self._slots[finding] = slots | 1 << slot
+                slots = 0
+            self._slots[finding] = with_node = slots | 1 << slot
+            is_new |= with_node != slots and slots.bit_count() < FEW_NODES
         return is_new
 
     def remove(self, slot: int, findings: Collection[ReportedFinding]) -> bool:
-        """Note that a node has them no more; return whether any is gone from all nodes."""
+        """Note that a node has them no more; return whether any is left on a few nodes or none."""
         is_gone = False
         for finding in findings:
-            slots = self._slots.get(finding)
-            if slots is None:
+            slots = self._slots.get(finding, 0)
+            if not slots >> slot & 1:
                 continue
             slots &= ~(1 << slot)
             if slots:
                 self._slots[finding] = slots
             else:
                 del self._slots[finding]
-                is_gone = True
+            is_gone |= slots.bit_count() < FEW_NODES
         return is_gone
 
     def of_slot(self, slot: int) -> list[ReportedFinding]:
         """Return what one node has."""
         return [finding for finding, slots in self._slots.items() if slots >> slot & 1]
 
-    def __iter__(self) -> Iterator[tuple[ReportedFinding, int, int]]:
-        """Each finding, how many nodes have it, and the lowest slot of these."""
-        for finding, slots in self._slots.items():
-            yield finding, slots.bit_count(), (slots & -slots).bit_length() - 1
+    def slots_of(self, finding: ReportedFinding) -> int:
+        """Return a bit for each node that has it."""
+        return self._slots.get(finding, 0)
+
+    def __iter__(self) -> Iterator[ReportedFinding]:
+        """Each finding once."""
+        return iter(self._slots)
