@@ -1,7 +1,8 @@
-"""Asks the certificate authority, over the Unix socket of this node."""
+"""Asks the certificate authority: over the Unix socket of this node, or at the controller."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -11,10 +12,13 @@ import msgspec
 from culvert.identity.wire import (
     BUNDLE_PATH,
     CERTIFICATES_PATH,
+    UNREACHABLE,
     BundleAnswer,
     CertificateAnswer,
     CertificateRequest,
 )
+from culvert.kube.connection import words_of
+from culvert.leader.connection import ControllerConnection, ControllerError
 from culvert.model.identity import Identity
 from culvert.model.refusal import Refusal
 
@@ -41,11 +45,8 @@ class Issuer(Protocol):
         """The roots to trust. Raises ``IssuerError``."""
 
 
-class SocketIssuer:
-    """The authority behind a Unix socket, which knows by the socket which node asks."""
-
-    def __init__(self, socket: Path) -> None:
-        self._socket = socket
+class _Asking:
+    """Speaks the protocol; how a request gets there is for others to say."""
 
     async def issue(self, identity: Identity, request_pem: bytes) -> CertificateAnswer:
         """A certificate for the key of a signing request.
@@ -54,7 +55,8 @@ class SocketIssuer:
             IssuerError: it was refused, or nobody answers.
         """
         asked = CertificateRequest(identity.spiffe_id, request_pem.decode())
-        return await self._call("POST", CERTIFICATES_PATH, asked, CertificateAnswer)
+        answer = await self._request("POST", CERTIFICATES_PATH, msgspec.json.encode(asked))
+        return read_answer(*answer, CertificateAnswer)
 
     async def bundle(self) -> BundleAnswer:
         """The roots to trust.
@@ -62,24 +64,50 @@ class SocketIssuer:
         Raises:
             IssuerError: nobody answers.
         """
-        return await self._call("GET", BUNDLE_PATH, None, BundleAnswer)
+        return read_answer(*await self._request("GET", BUNDLE_PATH, None), BundleAnswer)
 
-    async def _call(
-        self, method: str, path: str, body: msgspec.Struct | None, kind: type[_T]
-    ) -> _T:
+    async def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises ``IssuerError``."""
+        raise NotImplementedError
+
+
+class SocketIssuer(_Asking):
+    """The authority behind a Unix socket, which knows by the socket which node asks."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         timeout = aiohttp.ClientTimeout(total=_SECONDS)
         connector = aiohttp.UnixConnector(str(self._socket))
-        data = None if body is None else msgspec.json.encode(body)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout, connector=connector) as http,
-                http.request(method, f"http://ca{path}", data=data) as answer,
+                http.request(method, f"http://ca{path}", data=body) as answer,
             ):
-                return read_answer(answer.status, await answer.read(), kind)
+                return answer.status, await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
             raise IssuerError(
-                "Unreachable", f"no certificate authority answers at {self._socket}: {error!r}"
+                UNREACHABLE,
+                f"no certificate authority answers at {self._socket}: {words_of(cause)}",
             ) from None
+
+
+class ControllerIssuer(_Asking):
+    """The controller that leads; ``connection`` gives the way there, None before there is one."""
+
+    def __init__(self, connection: Callable[[], ControllerConnection | None]) -> None:
+        self._connection = connection
+
+    async def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        connection = self._connection()
+        if connection is None:
+            raise IssuerError(UNREACHABLE, "there is no way to the controller yet")
+        try:
+            return await connection.request(method, path, body)
+        except ControllerError as error:
+            raise IssuerError(UNREACHABLE, str(error)) from None
 
 
 def read_answer(status: int, body: bytes, kind: type[_T]) -> _T:

@@ -8,49 +8,46 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import structlog
 
 from culvert.identity import rotation
+from culvert.identity.certificate import Certificate, read_bundle, read_certificate
 from culvert.identity.client import Issuer, IssuerError
-from culvert.identity.rotation import Urgency
-from culvert.identity.wire import CertificateAnswer
-from culvert.identity.x509 import key_pem, make_request, new_key
-from culvert.model.codes import CERTIFICATE_MISSING, CERTIFICATE_NOT_RENEWED
-from culvert.model.finding import Finding, Severity
+from culvert.identity.findings import Failure, finding_of
+from culvert.identity.x509 import make_request, new_key
+from culvert.model.finding import Finding
 from culvert.model.identity import Identity
 
 _log = structlog.get_logger(__name__)
 
 MAX_BUNDLE_AGE_SECONDS = 300.0
+MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
+"""Certificates begin to hold a minute before they are made."""
+COALESCE_SECONDS = 0.02
+"""Certificates that come together are told of once."""
 _CONCURRENT = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """A certificate with its key: PEM, the leaf first. Times are UNIX seconds."""
-
-    chain_pem: bytes
-    key_pem: bytes = field(repr=False)
-    begins_seconds: float
-    ends_seconds: float
+_LIFE_UNKNOWN_SECONDS = 600.0
 
 
 @dataclass(slots=True)
 class _Kept:
     """One identity. ``due_seconds`` is when something is next done about it."""
 
+    since_seconds: float
     due_seconds: float = 0.0
     failures: int = 0
-    error: str = ""
+    failure: Failure | None = None
     certificate: Certificate | None = None
     task: asyncio.Task[None] | None = None
 
 
 class CertificateKeeper:
-    """``on_change`` is called after ``certificates`` or ``bundle_pem`` became others."""
+    """``on_change`` is called after ``certificates``, ``awaited`` or ``bundle_pem`` changed."""
 
     def __init__(
         self,
@@ -69,19 +66,26 @@ class CertificateKeeper:
         self._kept: dict[Identity, _Kept] = {}
         self._bundle_due_seconds = 0.0
         self._bundle_failures = 0
+        self._bundle_task: asyncio.Task[None] | None = None
+        self._clock_told = False
         self._woken = asyncio.Event()
+        self._to_tell: asyncio.TimerHandle | None = None
+        self._told: set[str] = set()
         self.bundle_pem = b""
         self.issued_total = 0
-        self.failures_total: dict[str, int] = {}
+        self.failures_total: Counter[str] = Counter()
+        """By reason; both totals are since the process began."""
 
     @property
     def certificates(self) -> Mapping[Identity, Certificate]:
         """Those that there are."""
-        return {
-            identity: kept.certificate
-            for identity, kept in self._kept.items()
-            if kept.certificate is not None
-        }
+        return MappingProxyType(
+            {
+                identity: kept.certificate
+                for identity, kept in self._kept.items()
+                if kept.certificate is not None
+            }
+        )
 
     @property
     def awaited(self) -> frozenset[Identity]:
@@ -98,7 +102,7 @@ class CertificateKeeper:
                 kept.task.cancel()
         new = wanted - self._kept.keys()
         for identity in new:
-            self._kept[identity] = _Kept()
+            self._kept[identity] = _Kept(self._unix_seconds())
         if new:
             self._woken.set()
         if new or gone:
@@ -107,30 +111,37 @@ class CertificateKeeper:
     async def run(self) -> None:
         """Issue and renew. Ends only by cancellation."""
         limit = asyncio.Semaphore(_CONCURRENT)
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._woken.clear()
-                now_seconds = self._unix_seconds()
-                for identity, kept in self._kept.items():
-                    if kept.due_seconds <= now_seconds and kept.task is None:
-                        kept.task = tasks.create_task(self._renew(identity, kept, limit))
-                if self._bundle_due_seconds <= now_seconds:
-                    await self._refresh_bundle()
-                await self._wait(self._next_seconds() - self._unix_seconds())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    self._woken.clear()
+                    self._begin_what_is_due(tasks, limit)
+                    await self._wait(self._next_seconds() - self._unix_seconds())
+        finally:
+            if self._to_tell is not None:
+                self._to_tell.cancel()
 
     def findings(self) -> list[Finding]:
         """What is wrong with certificates now."""
         now_seconds = self._unix_seconds()
-        return [
-            finding
+        found = (
+            finding_of(identity, kept.certificate, kept.failure, kept.since_seconds, now_seconds)
             for identity, kept in sorted(self._kept.items())
-            if (finding := _finding(identity, kept, now_seconds)) is not None
-        ]
+        )
+        return [one for one in found if one is not None]
 
     def seconds_to_nearest_end(self) -> float | None:
         """Until the first certificate ends; None where there are none."""
         ends = [one.ends_seconds for one in self.certificates.values()]
         return min(ends) - self._unix_seconds() if ends else None
+
+    def _begin_what_is_due(self, tasks: asyncio.TaskGroup, limit: asyncio.Semaphore) -> None:
+        now_seconds = self._unix_seconds()
+        for identity, kept in self._kept.items():
+            if kept.due_seconds <= now_seconds and kept.task is None:
+                kept.task = tasks.create_task(self._renew(identity, kept, limit))
+        if self._bundle_due_seconds <= now_seconds and self._bundle_task is None:
+            self._bundle_task = tasks.create_task(self._refresh_bundle())
 
     async def _wait(self, seconds: float) -> None:
         waiting = asyncio.ensure_future(self._woken.wait())
@@ -143,42 +154,54 @@ class CertificateKeeper:
 
     def _next_seconds(self) -> float:
         due = [kept.due_seconds for kept in self._kept.values() if kept.task is None]
-        return min([*due, self._bundle_due_seconds])
+        if self._bundle_task is None:
+            due.append(self._bundle_due_seconds)
+        return min(due, default=self._unix_seconds() + MAX_BUNDLE_AGE_SECONDS)
 
     async def _renew(self, identity: Identity, kept: _Kept, limit: asyncio.Semaphore) -> None:
         key = new_key()
         try:
             async with limit:
                 answer = await self._issuer.issue(identity, make_request(key))
+            try:
+                certificate = read_certificate(identity, key, answer)
+                bundle_pem = read_bundle(answer.bundle)
+            except ValueError as error:
+                raise IssuerError("Unusable", f"what was issued cannot be used: {error}") from None
         except IssuerError as error:
             self._note_failure(identity, kept, error)
         else:
-            self._take(identity, kept, answer, key_pem(key))
+            self._take(identity, kept, certificate)
+            self._take_bundle(bundle_pem)
         finally:
             kept.task = None
             self._woken.set()
 
-    def _take(self, identity: Identity, kept: _Kept, answer: CertificateAnswer, key: bytes) -> None:
-        kept.certificate = Certificate(
-            answer.chain.encode(), key, answer.begins_seconds, answer.ends_seconds
-        )
-        kept.failures, kept.error = 0, ""
+    def _take(self, identity: Identity, kept: _Kept, certificate: Certificate) -> None:
+        kept.certificate, kept.failure, kept.failures = certificate, None, 0
         kept.due_seconds = rotation.renewal_seconds(
-            answer.begins_seconds, answer.ends_seconds, self._jitter()
+            certificate.begins_seconds, certificate.ends_seconds, self._jitter()
         )
         self.issued_total += 1
-        self._take_bundle(answer.bundle)
-        _log.debug("certificate kept", identity=identity.spiffe_id, ends=answer.ends_seconds)
-        self._on_change()
+        if self._told:
+            self._told.clear()
+            _log.info("certificates are issued again")
+        _log.debug(
+            "certificate kept", identity=identity.spiffe_id, serial=f"{certificate.serial:x}"
+        )
+        self._changed()
 
     def _note_failure(self, identity: Identity, kept: _Kept, error: IssuerError) -> None:
         kept.failures += 1
-        if kept.error != str(error):
-            _log.warning("no certificate", identity=identity.spiffe_id, reason=str(error))
-        kept.error = str(error)
-        self.failures_total[error.reason] = self.failures_total.get(error.reason, 0) + 1
+        kept.failure = Failure(error.reason, str(error))
+        self.failures_total[error.reason] += 1
+        if str(error) not in self._told:
+            self._told.add(str(error))
+            _log.warning(
+                "no certificate; trying again", identity=identity.spiffe_id, reason=str(error)
+            )
         certificate = kept.certificate
-        life = certificate.ends_seconds - certificate.begins_seconds if certificate else 600.0
+        life = certificate.life_seconds if certificate is not None else _LIFE_UNKNOWN_SECONDS
         kept.due_seconds = self._unix_seconds() + rotation.retry_seconds(
             kept.failures, life, self._jitter()
         )
@@ -186,51 +209,49 @@ class CertificateKeeper:
     async def _refresh_bundle(self) -> None:
         try:
             answer = await self._issuer.bundle()
+            try:
+                bundle_pem = read_bundle(answer.bundle)
+            except ValueError as error:
+                raise IssuerError("Unusable", str(error)) from None
         except IssuerError as error:
             self._bundle_failures += 1
             if self._bundle_failures == 1:
-                _log.warning("no roots", reason=str(error))
+                _log.warning("roots not fetched; trying again", reason=str(error))
             self._bundle_due_seconds = self._unix_seconds() + rotation.retry_seconds(
                 self._bundle_failures, MAX_BUNDLE_AGE_SECONDS, self._jitter()
             )
-            return
-        self._bundle_failures = 0
-        self._take_bundle(answer.bundle)
+        else:
+            self._take_bundle(bundle_pem)
+            self._compare_clocks(answer.now_seconds)
+        finally:
+            self._bundle_task = None
+            self._woken.set()
 
-    def _take_bundle(self, bundle: str) -> None:
-        lives = [one.ends_seconds - one.begins_seconds for one in self.certificates.values()]
+    def _take_bundle(self, bundle_pem: bytes) -> None:
+        lives = [one.life_seconds for one in self.certificates.values()]
         age = min([MAX_BUNDLE_AGE_SECONDS, *(life / 6 for life in lives)])
+        self._bundle_failures = 0
         self._bundle_due_seconds = self._unix_seconds() + age * (0.5 + 0.5 * self._jitter())
-        if bundle.encode() != self.bundle_pem:
-            self.bundle_pem = bundle.encode()
-            self._on_change()
+        if bundle_pem != self.bundle_pem:
+            self.bundle_pem = bundle_pem
+            self._changed()
 
+    def _compare_clocks(self, issuer_unix_seconds: float) -> None:
+        ahead = self._unix_seconds() - issuer_unix_seconds
+        is_off = abs(ahead) > MAX_CLOCK_DIFFERENCE_SECONDS
+        if is_off and not self._clock_told:
+            _log.warning(
+                "the clocks of this node and of the certificate authority differ",
+                ahead_seconds=round(ahead),
+                remedy="have both follow the same time; certificates hold from and to a moment",
+            )
+        self._clock_told = is_off
 
-def _finding(identity: Identity, kept: _Kept, now_seconds: float) -> Finding | None:
-    certificate = kept.certificate
-    if certificate is None:
-        if not kept.failures:
-            return None
-        return Finding(
-            CERTIFICATE_MISSING.id,
-            f"identity {identity}",
-            "",
-            f"it has no certificate, so its connections to other nodes fail: {kept.error}",
-            "see the controller's log",
-        )
-    level = rotation.urgency(certificate.begins_seconds, certificate.ends_seconds, now_seconds)
-    if level is Urgency.FINE:
-        return None
-    words = {
-        Urgency.OVERDUE: "its certificate should have been renewed by now",
-        Urgency.ENDING: "its certificate ends soon",
-        Urgency.EXPIRED: "its certificate has ended, so its connections to other nodes fail",
-    }
-    return Finding(
-        CERTIFICATE_NOT_RENEWED.id,
-        f"identity {identity}",
-        "",
-        f"{words[level]}: {kept.error or 'the request is under way'}",
-        "see the controller's log",
-        Severity.WARNING if level is Urgency.OVERDUE else Severity.ERROR,
-    )
+    def _changed(self) -> None:
+        if self._to_tell is None:
+            loop = asyncio.get_running_loop()
+            self._to_tell = loop.call_later(COALESCE_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        self._to_tell = None
+        self._on_change()

@@ -12,6 +12,9 @@ BUNDLE_PATH = "/v1/bundle"
 MAX_REQUEST_BYTES = 64 * 1024
 """Of one request for a certificate; it takes about 700."""
 
+UNREACHABLE = "Unreachable"
+"""The reason of a failure where nobody has refused anything."""
+
 
 class CertificateRequest(msgspec.Struct, frozen=True):
     """``identity`` is a SPIFFE ID, ``request`` a signing request (RFC 2986) in PEM."""

@@ -153,6 +153,11 @@ CERTIFICATE_NOT_RENEWED = Code(
     "A certificate was not renewed in time",
     "It is used until it ends; then connections to and from other nodes fail.",
 )
+CERTIFICATE_REFUSED = Code(
+    "CV0703",
+    "The certificate authority refuses an identity of this node",
+    "Connections of its pods to and from other nodes fail; those on the node go on.",
+)
 CODES: tuple[Code, ...] = (
     UNREADABLE_FILE,
     UNREADABLE_OBJECT,
@@ -181,4 +186,5 @@ CODES: tuple[Code, ...] = (
     PROXY_ASKED_FOR_UNKNOWN_TYPE,
     CERTIFICATE_MISSING,
     CERTIFICATE_NOT_RENEWED,
+    CERTIFICATE_REFUSED,
 )
