@@ -168,6 +168,10 @@ def _redirect(table: RedirectTable) -> Mapping[str, Any]:
         "local": {
             address_text(address): flag.name for address, flag in sorted(table.local.items())
         },
+        "strict": {
+            _destination(key.address, key.port_host): is_strict
+            for key, is_strict in sorted(table.strict.items())
+        },
     }
     return {part: entries for part, entries in shown.items() if entries}
 

@@ -164,6 +164,14 @@ authorization_policies = st.builds(
     selector=st.sampled_from([None, {}, {"culvert.dev/mesh": "enabled"}]),
     rules=st.sampled_from([(), (Rule(),)]),
 )
+peer_authentications = st.builds(
+    PeerAuthentication,
+    namespace=st.sampled_from([*NAMESPACES, "culvert-system"]),
+    name=st.sampled_from(["v", "w"]),
+    targets=targets,
+    mode=st.sampled_from([MtlsMode.STRICT, MtlsMode.PERMISSIVE]),
+    port_modes=st.sampled_from([{}, {80: MtlsMode.STRICT}, {80: MtlsMode.DISABLE}]),
+)
 mesh_configs = st.one_of(
     st.none(),
     st.builds(
@@ -201,13 +209,7 @@ def changes() -> st.SearchStrategy[Mapping[str, Any]]:
         st.tuples(st.sampled_from(NAMESPACES), st.sampled_from(["v", "w"])).map(
             lambda key: {"traffic_policies": (ObjectKey(*key), None)}
         ),
-        st.builds(
-            PeerAuthentication,
-            namespace=st.sampled_from(NAMESPACES),
-            name=st.just("v"),
-            targets=targets,
-            mode=st.just(MtlsMode.STRICT),
-        ).map(lambda value: {"peer_authentications": (value.key, value)}),
+        peer_authentications.map(lambda value: {"peer_authentications": (value.key, value)}),
         authorization_policies.map(lambda value: {"authorization_policies": (value.key, value)}),
         st.sampled_from(NAMESPACES).map(
             lambda name: {"authorization_policies": (ObjectKey(name, "x"), None)}

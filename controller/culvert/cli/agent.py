@@ -87,6 +87,9 @@ def agent(
     trust_domain: Annotated[
         str, typer.Option(help="The SPIFFE trust domain of the pods' identities.")
     ] = Settings().trust_domain,
+    root_namespace: Annotated[
+        str, typer.Option(help="Where a PeerAuthentication for no pods in particular is for all.")
+    ] = Settings().root_namespace,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Run the node's agent until it is told to stop; the data path stays when it ends."""
@@ -119,6 +122,7 @@ def agent(
             redirect_max_bytes=max_redirect_bytes,
             identity=ca_socket is not None,
             trust_domain=trust_domain,
+            root_namespace=root_namespace,
         ),
         without=frozenset(without or ()),
         http_address=http_address,

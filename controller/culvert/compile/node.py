@@ -20,6 +20,7 @@ from culvert.compile.policies import TrafficAttachments, attach_traffic_policies
 from culvert.compile.redirect import compile_redirect, settle_claims
 from culvert.compile.service import Claim, ServicePart, compile_service
 from culvert.compile.slices import slices_by_service
+from culvert.compile.strict import compile_strict
 from culvert.compile.target_cache import TargetCache
 from culvert.compile.targets import TargetTable
 from culvert.compile.topology import topology_of
@@ -101,8 +102,9 @@ def assemble(
     node = world.nodes.get(node_name)
     node_addresses = node.addresses if node else ()
     mesh = compile_mesh(world, node_addresses, services, targets)
+    strict = compile_strict(world, pods)
     redirect, redirect_findings = compile_redirect(
-        claims, services, pods, world.settings, node_addresses, mesh.destinations
+        claims, services, pods, world.settings, node_addresses, mesh.destinations, strict.entries
     )
     resources: dict[str, dict[str, Resource]] = {type_url: {} for type_url in RESOURCE_TYPES}
     for resource in chain(constant, mesh.resources, *(claim.resources for claim in claims)):
@@ -119,7 +121,7 @@ def assemble(
     for namespace in world.namespaces.values():
         findings.update(check_namespace(namespace))
     outcomes, policy_findings = judge(
-        world, attachments, _claims_by_service(world, services, claims)
+        world, attachments, _claims_by_service(world, services, claims), strict
     )
     findings.update(policy_findings)
     return Desired(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from culvert.compile.packing import ENDPOINT_TYPE
 from culvert.compile.policies import Attachment, Slot, TrafficAttachments, missing_targets
 from culvert.compile.service import Claim
+from culvert.compile.strict import StrictPart
 from culvert.compile.unreadable import with_unreadable
 from culvert.model.codes import POLICY_NOT_IMPLEMENTED, POLICY_WITHOUT_EFFECT
 from culvert.model.finding import Finding, Severity
@@ -30,22 +31,20 @@ def judge(
     world: World,
     attachments: TrafficAttachments,
     claims: Claims,
+    strict: StrictPart,
 ) -> tuple[tuple[ObjectOutcome, ...], tuple[Finding, ...]]:
     """Outcomes in order of kind, namespace and name, and what is wrong with the policies."""
-    outcomes: list[ObjectOutcome] = []
-    findings: list[Finding] = []
-    for kind, policies, is_enforced in (
-        ("AuthorizationPolicy", world.authorization_policies, world.settings.identity),
-        ("PeerAuthentication", world.peer_authentications, False),
-    ):
-        for _, one in sorted(policies.items()):
-            found = missing_targets(kind, one, world.services)
-            findings += found.findings
-            if is_enforced:
-                outcomes.append(_enforced(kind, one, found))
-            else:
-                outcomes.append(_unenforced(kind, one, found))
-                findings.append(_not_implemented(kind, one))
+    outcomes: list[ObjectOutcome] = [*strict.outcomes]
+    findings: list[Finding] = [*strict.findings]
+    kind = "AuthorizationPolicy"
+    for _, one in sorted(world.authorization_policies.items()):
+        found = missing_targets(kind, one, world.services)
+        findings += found.findings
+        if world.settings.identity:
+            outcomes.append(_enforced(kind, one, found))
+        else:
+            outcomes.append(_unenforced(kind, one, found))
+            findings.append(_not_implemented(kind, one))
     if world.mesh_config is not None:
         outcomes.append(_of_mesh_config(world.mesh_config))
     for key, policy in sorted(world.traffic_policies.items()):

@@ -94,6 +94,10 @@ class PodTable:
                     findings.append(_claimed_twice(part.subject, address))
         return flags, findings
 
+    def enrolled(self) -> list[tuple[ObjectKey, WorkloadPart]]:
+        """The pods of this node that are in the mesh and have addresses, in order of their keys."""
+        return [(key, part) for key, part in sorted(self._of_this_node.items()) if part.local]
+
     def findings(self) -> set[Finding]:
         """What the parts say is wrong with their pods."""
         return {finding for part in self._of_this_node.values() for finding in part.findings}

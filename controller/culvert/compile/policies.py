@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from culvert.compile.traffic import NO_POLICY, ServicePolicy
 from culvert.model.codes import POLICY_CONFLICT, POLICY_TARGET_NOT_FOUND
@@ -17,6 +18,8 @@ from culvert.model.key import ObjectKey
 from culvert.model.policy import Policy, TargetRef, TrafficPolicy
 from culvert.model.service import Service
 from culvert.model.traffic import NOTHING_SAID, TrafficOverrides
+
+PolicyT = TypeVar("PolicyT", bound=Policy)
 
 Slot = tuple[ObjectKey, str]
 """A Service, and the name of one of its ports; empty for the Service as a whole."""
@@ -56,8 +59,8 @@ def attach_traffic_policies(
         return TrafficAttachments()
     owners: dict[Slot, TrafficPolicy] = {}
     by_policy = {}
-    for policy in sorted(policies.values(), key=_age):
-        by_policy[policy.key] = _attach(policy, services, owners)
+    for policy in sorted(policies.values(), key=by_age):
+        by_policy[policy.key] = attach_targets("TrafficPolicy", policy, services, owners)
     whole: dict[ObjectKey, TrafficOverrides] = {}
     of_ports: dict[ObjectKey, dict[str, TrafficOverrides]] = {}
     for (service, port_name), policy in sorted(owners.items(), key=lambda item: item[0]):
@@ -85,11 +88,16 @@ def missing_targets(kind: str, policy: Policy, services: Mapping[ObjectKey, Serv
     return Attachment(tuple(attached), tuple(missing), (), tuple(findings))
 
 
-def _attach(
-    policy: TrafficPolicy,
+def attach_targets(
+    kind: str,
+    policy: PolicyT,
     services: Mapping[ObjectKey, Service],
-    owners: dict[Slot, TrafficPolicy],
+    owners: dict[Slot, PolicyT],
 ) -> Attachment:
+    """The targets of a policy of which only one may be for a target; takes those without an owner.
+
+    Call it for the policies of a kind in order of ``by_age``.
+    """
     attached: list[Slot] = []
     missing: list[str] = []
     lost: list[str] = []
@@ -98,19 +106,19 @@ def _attach(
         problem = _problem(policy, target, services)
         if problem:
             missing.append(problem)
-            findings.append(_not_found("TrafficPolicy", policy, index, problem))
+            findings.append(_not_found(kind, policy, index, problem))
             continue
         slot = (ObjectKey(policy.namespace, target.name), target.section_name)
         owner = owners.setdefault(slot, policy)
         if owner is policy:
             attached.append(slot)
             continue
-        why = f"{_described(target)} has the older TrafficPolicy {owner.key}"
+        why = f"{_described(target)} has the older {kind} {owner.key}"
         lost.append(why)
         findings.append(
             Finding(
                 POLICY_CONFLICT.id,
-                f"TrafficPolicy {policy.key}",
+                f"{kind} {policy.key}",
                 f"spec.targetRefs[{index}]",
                 why,
                 "put what both say into one of them",
@@ -145,5 +153,6 @@ def _described(target: TargetRef) -> str:
     return f"port {target.section_name} of {where}" if target.section_name else where
 
 
-def _age(policy: Policy) -> tuple[int, ObjectKey]:
+def by_age(policy: Policy) -> tuple[int, ObjectKey]:
+    """Sorts policies in the order of who is in force: the oldest first, then by name."""
     return policy.created_seconds, policy.key

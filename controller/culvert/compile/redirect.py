@@ -24,6 +24,7 @@ from culvert.model.redirect import (
 from culvert.model.settings import Settings
 
 NO_DESTINATIONS: Mapping[DestinationKey, Destination] = MappingProxyType({})
+NOTHING_STRICT: Mapping[DestinationKey, bool] = MappingProxyType({})
 
 
 def settle_claims(services: Iterable[ServicePart]) -> tuple[list[Claim], list[Finding]]:
@@ -56,10 +57,11 @@ def compile_redirect(
     settings: Settings,
     node_addresses: Iterable[str],
     of_mesh: Mapping[DestinationKey, Destination] = NO_DESTINATIONS,
+    strict: Mapping[DestinationKey, bool] = NOTHING_STRICT,
 ) -> tuple[RedirectTable, list[Finding]]:
     """The maps of one node. ``node_addresses`` are the node's own, from which its proxy connects.
 
-    ``of_mesh`` goes over what pods say of their own addresses.
+    ``of_mesh`` goes over what pods say of their own addresses; ``strict`` is passed on.
 
     Where several entries name one destination: a port that its pod excludes is left alone;
     otherwise a Service's virtual address wins over an endpoint, an endpoint over a pod.
@@ -77,7 +79,7 @@ def compile_redirect(
     of_local_pods, pod_findings = pods.local()
     local.update(of_local_pods)
     findings += pod_findings
-    return RedirectTable(destinations, pods.pods(), local), findings
+    return RedirectTable(destinations, pods.pods(), local, dict(strict)), findings
 
 
 def compile_redirect_config(settings: Settings) -> RedirectConfig:

@@ -66,5 +66,7 @@ class Settings(msgspec.Struct, frozen=True):
     """The SPIFFE trust domain of the mesh."""
     trust_domain_aliases: tuple[str, ...] = ()
     """Trust domains whose identities count as those of the mesh: that of before a renaming."""
+    root_namespace: str = "culvert-system"
+    """Where a PeerAuthentication without selector and targets is for the pods of all namespaces."""
     traffic: TrafficOverrides = NOTHING_SAID
     """Defaults for every Service; the Service and its policies may say otherwise."""

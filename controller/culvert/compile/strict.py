@@ -1,0 +1,142 @@
+"""PeerAuthentications on one node: what the kernel enforces, and what became of each; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from culvert.compile.peer_authentication import PodModes, peer_modes
+from culvert.compile.peer_outcomes import (
+    attach_peer_authentications,
+    is_accepted,
+    not_enforced,
+    peer_outcome,
+)
+from culvert.compile.pod_table import PodTable
+from culvert.model.codes import MAP_FULL
+from culvert.model.finding import Finding
+from culvert.model.outcome import ObjectOutcome
+from culvert.model.policy import MtlsMode
+from culvert.model.redirect import (
+    ANY_PORT,
+    STRICT_ENTRIES_MAX,
+    Address16,
+    DestinationKey,
+    ProxyListener,
+)
+from culvert.model.world import World
+
+Strict = dict[DestinationKey, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class StrictPart:
+    """``entries`` are ``RedirectTable.strict``; nothing is strict in a mesh without identities."""
+
+    entries: Strict = field(default_factory=dict)
+    outcomes: tuple[ObjectOutcome, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A pod at an address. Connections to ``excluded_ports`` are not the mesh's business."""
+
+    modes: PodModes
+    excluded_ports: Collection[int] = ()
+
+    def is_strict(self, port_host: int) -> bool:
+        """Whether a port takes mutual TLS only."""
+        return port_host not in self.excluded_ports and (
+            self.modes.of(port_host) is MtlsMode.STRICT
+        )
+
+
+def compile_strict(world: World, pods: PodTable) -> StrictPart:
+    """The part of one node; ``world`` has the settings in force."""
+    policies = world.peer_authentications
+    if not policies:
+        return StrictPart()
+    attachments = attach_peer_authentications(policies, world.services)
+    findings = [finding for one in attachments.values() for finding in one.findings]
+    if not world.settings.identity:
+        return StrictPart(
+            outcomes=tuple(
+                peer_outcome(policy, attachments[key], enforced=False, needed=False)
+                for key, policy in sorted(policies.items())
+            ),
+            findings=(*findings, *map(not_enforced, policies.values())),
+        )
+    local = pods.enrolled()
+    modes = peer_modes(
+        {key: policy for key, policy in policies.items() if is_accepted(attachments[key])},
+        [world.workloads[key] for key, _ in local],
+        world.endpoint_slices.values(),
+        world.settings.root_namespace,
+    )
+    holders: dict[Address16, list[Holder]] = {}
+    for key, part in local:
+        excluded = {
+            destination.port_host
+            for destination, to in part.destinations
+            if to.listener is ProxyListener.DIRECT
+        }
+        for address in part.addresses:
+            holders.setdefault(address, []).append(Holder(modes.pods[key], excluded))
+    entries, too_many = strict_entries(holders, STRICT_ENTRIES_MAX)
+    outcomes = tuple(
+        peer_outcome(policy, attachments[key], enforced=True, needed=key in modes.in_force)
+        for key, policy in sorted(policies.items())
+    )
+    return StrictPart(entries, outcomes, (*findings, *modes.findings, *too_many))
+
+
+def strict_entries(
+    holders: Mapping[Address16, Iterable[Holder]], most: int
+) -> tuple[Strict, list[Finding]]:
+    """The entries of a node: at every address and port the most specific says what holds.
+
+    Of an address that several pods hold, a port is strict if it is for one of them. A pod with a
+    strict port has an entry for ``ANY_PORT``. Where there are more than ``most``, pods lose their
+    entries for ports, the last by address first: these are strict at every port if at any.
+    """
+    by_address = {
+        address: entries
+        for address, of_address in sorted(holders.items())
+        if (entries := _entries(address, list(of_address)))
+    }
+    left = sum(len(entries) for entries in by_address.values())
+    without_ports = 0
+    for address, entries in reversed(by_address.items()):
+        if left <= most:
+            break
+        if len(entries) > 1:
+            left -= len(entries) - 1
+            without_ports += 1
+            by_address[address] = {DestinationKey(address, ANY_PORT): True}
+    findings = [_too_many(without_ports, most)] if without_ports else []
+    return {key: value for one in by_address.values() for key, value in one.items()}, findings
+
+
+def _entries(address: Address16, holders: list[Holder]) -> Strict:
+    whole = any(one.modes.whole is MtlsMode.STRICT for one in holders)
+    ports = {port for one in holders for port in (*one.modes.ports, *one.excluded_ports)}
+    differing = {
+        DestinationKey(address, port): not whole
+        for port in sorted(ports)
+        if any(one.is_strict(port) for one in holders) != whole
+    }
+    if not whole and not differing:
+        return {}
+    return {DestinationKey(address, ANY_PORT): whole, **differing}
+
+
+def _too_many(pods: int, most: int) -> Finding:
+    return Finding(
+        MAP_FULL.id,
+        "map cv_strict",
+        "",
+        f"the ports of {pods} addresses do not fit into {most} entries; "
+        "every port there takes mutual TLS only",
+        "name fewer ports in portLevelMtls",
+    )
