@@ -6,10 +6,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from culvert.control.regarding import Regarding, regarding
-from culvert.control.reported_findings import FEW_NODES
 from culvert.model.report import ReportedFinding
 
-MAX_NODES_TOLD = FEW_NODES
+MAX_NODES_TOLD = 5
 """Of the nodes that have the same thing wrong, on so many there is an Event, the first by name."""
 
 

@@ -13,10 +13,6 @@ MAX_FINDINGS = 10_000
 """Different ones. Those of a cluster are far fewer; more come from a node that makes them up."""
 
 
-FEW_NODES = 5
-"""As long as so few have a finding, each of them is news; all nodes report most findings."""
-
-
 class ReportedFindings:
     """All findings that some node has now."""
 
@@ -26,21 +22,19 @@ class ReportedFindings:
         """Number of reported findings for which there was no room, ever."""
 
     def add(self, slot: int, findings: Collection[ReportedFinding]) -> bool:
-        """Note that a node has them; return whether any is new to the first few nodes."""
+        """Note that a node has them; return whether any is new to it."""
         is_new = False
         for finding in findings:
-            slots = self._slots.get(finding)
-            if slots is None:
-                if len(self._slots) >= MAX_FINDINGS:
-                    self.ignored += 1
-                    continue
-                slots = 0
-            self._slots[finding] = with_node = slots | 1 << slot
-            is_new |= with_node != slots and slots.bit_count() < FEW_NODES
+            slots = self._slots.get(finding, 0)
+            if not slots and len(self._slots) >= MAX_FINDINGS:
+                self.ignored += 1
+                continue
+            is_new |= not slots >> slot & 1
+            self._slots[finding] = slots | 1 << slot
         return is_new
 
     def remove(self, slot: int, findings: Collection[ReportedFinding]) -> bool:
-        """Note that a node has them no more; return whether any is left on a few nodes or none."""
+        """Note that a node has them no more; return whether it had any of them."""
         is_gone = False
         for finding in findings:
             slots = self._slots.get(finding, 0)
@@ -51,7 +45,7 @@ class ReportedFindings:
                 self._slots[finding] = slots
             else:
                 del self._slots[finding]
-            is_gone |= slots.bit_count() < FEW_NODES
+            is_gone = True
         return is_gone
 
     def of_slot(self, slot: int) -> list[ReportedFinding]:
