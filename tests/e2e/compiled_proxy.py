@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from culvert.compile.bootstrap import bootstrap_json, compile_bootstrap
 from culvert.compile.node import compile_node
 from culvert.compile.packing import (
@@ -37,7 +36,7 @@ from culvert.model.redirect import (
     address16,
     address_text,
 )
-from culvert.model.settings import Settings
+from culvert.model.settings import ListenerPorts, Settings
 from culvert.model.world import World
 from culvert.sources.manifests import ManifestSource
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -93,6 +92,10 @@ def static_bootstrap(desired: Desired, folder: Path) -> Path:
     path = folder / "bootstrap.json"
     path.write_text(bootstrap_json(bootstrap))
     return path
+
+_PORTS = ListenerPorts()
+PLAIN_PORTS = (_PORTS.service_http, _PORTS.service_tcp, _PORTS.pod_http, _PORTS.pod_tcp)
+"""Where the proxy listens in a mesh without identities."""
 
 
 class _Echo(socketserver.StreamRequestHandler):
@@ -220,7 +223,7 @@ def main() -> None:
             **{
                 f"listener {address} {port}": get(address, port, "/", {"Host": "web"})
                 for address in settings.proxy_addresses
-                for port in msgspec.structs.astuple(settings.listener_ports)
+                for port in PLAIN_PORTS
             },
             "after": get("10.96.0.10", 80, "/", {"Host": "web"}),
         }
