@@ -105,7 +105,7 @@ def run_demo(options: DemoOptions, audience: Audience, after: Callable[[Reading]
             _log_to(rig.directory / "cluster.log")
             town = KubeTown(rig, options.folder)
         else:
-            town = DemoTown(rig, options.folder, MeshOptions())
+            town = DemoTown(rig, options.folder, MeshOptions(identity=True))
         try:
             return asyncio.run(_Run(town, options, audience, after).play())
         finally:
