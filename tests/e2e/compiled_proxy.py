@@ -93,6 +93,7 @@ def static_bootstrap(desired: Desired, folder: Path) -> Path:
     path.write_text(bootstrap_json(bootstrap))
     return path
 
+
 _PORTS = ListenerPorts()
 PLAIN_PORTS = (_PORTS.service_http, _PORTS.service_tcp, _PORTS.pod_http, _PORTS.pod_tcp)
 """Where the proxy listens in a mesh without identities."""

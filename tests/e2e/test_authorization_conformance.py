@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from culvert.compile.authorization.evaluate import evaluate
+from culvert.compile.authorization.evaluate import evaluate, rehearse
 from culvert.compile.authorization.facts import Connection, HttpRequest
+from culvert.model.key import ObjectKey
 from culvert.sources.manifests import ManifestSource
 
 from tests.e2e.judging_proxy import pod_address
@@ -66,6 +67,42 @@ class Court:
             for index, asked in self.questions
         ]
 
+    def said(self) -> list[tuple[str, str, str]]:
+        """What the log has to say, in order: what happened, to what, and by which rule."""
+        lines = []
+        worlds = [
+            ManifestSource((self.folder / f"set-{index}",)).read() for index in range(self.sets)
+        ]
+        for index, (connection, request) in self.questions:
+            policies = list(worlds[index].authorization_policies.values())
+            decision = evaluate(policies, connection, request)
+            if request is None:
+                lines += [] if decision.allowed else [("denied", "connection", "")]
+                continue
+            if not decision.allowed:
+                lines.append(("denied", "request", _rule(decision.by)))
+            if decision.audited_by:
+                lines.append(("audited", "request", str(decision.audited_by[0])))
+            rehearsed = rehearse(policies, connection, request)
+            if rehearsed is not None and not rehearsed.allowed:
+                lines.append(("would_deny", "request", _rule(rehearsed.by)))
+        return lines
+
+    def logged(self) -> list[tuple[str, str, str]]:
+        """What the log of the proxy that has decided says."""
+        lines = []
+        for text in (self.folder / "envoy.log").read_text().splitlines():
+            if not text.startswith("{"):
+                continue
+            line = json.loads(text)
+            [event] = line.keys() & {"denied", "audited", "would_deny"}
+            policy = line.get("policy", "")
+            lines.append((event, line[event], policy))
+        return [
+            (event, what, policy.rpartition("/")[0] if event == "audited" else policy)
+            for event, what, policy in lines
+        ]
+
     def decided(self) -> list[bool]:
         written = [self._question(index, *asked) for index, asked in self.questions]
         (self.folder / "questions.json").write_text(json.dumps(written))
@@ -104,6 +141,10 @@ class Court:
         return asked
 
 
+def _rule(by: tuple[ObjectKey, int] | None) -> str:
+    return f"{by[0]}/{by[1]}" if by else ""
+
+
 def disagreements(court: Court, **ways: list[bool]) -> list[str]:
     return [
         f"{court.folder}/set-{index} {asked}: {dict(zip(ways, said, strict=True))}"
@@ -134,6 +175,7 @@ def test_random_policies_are_decided_alike_by_evaluator_and_envoy(tmp_path: Path
     assert 100 < sum(evaluated) < len(evaluated) - 100, "one answer to nearly everything"
     found = disagreements(court, evaluator=evaluated, envoy=court.decided())
     assert found == [], f"seed {seed}"
+    assert court.logged() == court.said(), f"seed {seed}"
 
 
 ACCOUNTS = [("shop", "cart"), ("shop", "web"), ("other", "cart")]
@@ -158,6 +200,7 @@ def random_specs(chance: random.Random) -> list[dict[str, Any]]:
     return [
         {
             "action": action,
+            "dryRun": chance.random() < 0.3,
             "rules": [
                 random_rule(chance)
                 for _ in range(chance.choice([0, 1, 1, 2] if action == "ALLOW" else [1, 2]))

@@ -40,7 +40,7 @@ def build(town: Town) -> None:
     town.settle()
 
 
-def allow(town: Town, name: str, pods: str, *principals: str) -> None:
+def allow(town: Town, name: str, pods: str, *principals: str, dry_run: bool = False) -> None:
     """An ALLOW policy for the pods of a kind; no principal: nobody."""
     rules = (
         [{"from": [{"source": {"principals": [f"cluster.local/ns/default/sa/{one}"]}}]}]
@@ -53,6 +53,7 @@ def allow(town: Town, name: str, pods: str, *principals: str) -> None:
         "spec": {
             "selector": {"matchLabels": {"app": pods}},
             "action": "ALLOW",
+            "dryRun": dry_run,
             "rules": [rule for one in rules for rule in one],
         },
     }
@@ -93,7 +94,7 @@ def test_a_policy_on_connections_holds_on_both_nodes_and_by_pod_address(town: To
         town.label(f"line-{end}", app="line")
     allow(town, "line", "line", "client")
     for end, far in (("a", "b"), ("b", "a")):
-        allowed = town.load(f"client-{end}", "tcp_load", *LOAD, "10.96.0.12", "80")
+        allowed = town.load(f"client-{end}", "tcp_load", *MANY, "10.96.0.12", "80")
         assert allowed["failures"] == 0, allowed
         assert set(allowed["answers"]) == {"line-a", "line-b"}
         for where in (
@@ -124,6 +125,30 @@ def test_a_refused_client_hears_nothing_of_a_server_that_speaks_first(town: Town
         ),
         "both nodes to have refused one",
     )
+
+
+def test_a_dry_run_refuses_nothing_and_tells_what_it_would_refuse(town: Town) -> None:
+    build(town)
+    for kind in ("line", "web"):
+        town.label(f"{kind}-b", app=kind)
+        allow(town, kind, kind, "client", dry_run=True)
+    line, web = (town.pods[f"{kind}-b"].ipv4 for kind in ("line", "web"))
+    for client in ("client-a", "other-a", "other-b"):
+        bytes_ = town.load(client, "tcp_load", *LOAD, line, str(SERVER_PORT))
+        requests = town.load(client, "http_load", *LOAD, f"http://{web}:{SERVER_PORT}/")
+        assert (bytes_["failures"], requests["failures"]) == (0, 0)
+    node = town.mesh.nodes["node-b"]
+
+    def remarks() -> dict[str, int]:
+        identities = node.status().identities
+        assert identities is not None
+        return {one.remark: one.count for one in identities.remarks}
+
+    # Four connections of each of the two that the policy does not name.
+    eventually(lambda: remarks() == {"would_deny": 8}, "the agent to tell of them")
+    stats = node.envoy_stats()
+    assert stats["http.inbound_http.rbac.culvert.allow.shadow_denied"] > 0
+    assert stats["http.inbound_http.rbac.culvert.allow.denied"] == 0
 
 
 def echoes(connection: socket.socket) -> bool:

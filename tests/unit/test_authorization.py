@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
-from culvert.compile.authorization.evaluate import Decision, evaluate
+from culvert.compile.authorization.evaluate import Decision, evaluate, rehearse
 from culvert.compile.authorization.facts import Connection, HttpRequest
 from culvert.compile.authorization.scope import policies_for
 from culvert.model.endpoint import Endpoint, EndpointPort, EndpointSlice
@@ -88,6 +89,26 @@ def test_audits_are_named_beside_any_decision() -> None:
     deny = policy("z", AuthorizationAction.DENY, *EVERYTHING)
     assert evaluate([audit], CALL) == Decision(True, None, (ObjectKey("shop", "a"),))
     assert evaluate([deny, audit], CALL).audited_by == (ObjectKey("shop", "a"),)
+
+
+def dry(one: AuthorizationPolicy) -> AuthorizationPolicy:
+    return msgspec.structs.replace(one, dry_run=True)
+
+
+def test_rehearsal_says_what_dry_runs_would_change() -> None:
+    allow = policy("a", AuthorizationAction.ALLOW, *EVERYTHING)
+    nobody = policy("n", AuthorizationAction.ALLOW)
+    deny = policy("z", AuthorizationAction.DENY, *EVERYTHING)
+    assert rehearse([allow, deny], CALL) is None
+    assert rehearse([dry(allow)], CALL) is None
+    assert rehearse([dry(nobody)], CALL) == Decision(False)
+    assert rehearse([allow, dry(deny)], CALL) == Decision(False, (ObjectKey("shop", "z"), 0))
+    assert rehearse([nobody, dry(allow)], CALL) == Decision(True, (ObjectKey("shop", "a"), 0))
+
+
+def test_an_audit_in_dry_run_is_an_audit() -> None:
+    audit = dry(policy("a", AuthorizationAction.AUDIT, *EVERYTHING))
+    assert evaluate([audit], CALL).audited_by == (ObjectKey("shop", "a"),)
 
 
 POD = Workload("shop", "web-1", "uid", labels={"app": "web", "tier": "front"})

@@ -6,10 +6,12 @@ import asyncio
 import socket
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from culvert.agent.live_connections import LiveConnections
 from culvert.compile import filter_state
-from culvert.model.live import LiveConnection
+from culvert.compile.authorization.live import Remark
+from culvert.model.live import LiveConnection, Moment
 from culvert.model.policy import (
     AssignedPolicy,
     AuthorizationAction,
@@ -62,10 +64,10 @@ async def settle(live: LiveConnections) -> None:
 async def test_a_new_policy_ends_what_it_refuses_and_nothing_else() -> None:
     kernel = Kernel()
     live = LiveConnections(kernel.destroy)
-    live.told(connection(1, CART), False)
-    live.told(connection(2, OTHER), False)
-    live.told(connection(3, OTHER, pod="10.0.0.10"), False)
-    live.told(connection(4, ""), False)
+    live.told(connection(1, CART), Moment.BEGINS)
+    live.told(connection(2, OTHER), Moment.BEGINS)
+    live.told(connection(3, OTHER, pod="10.0.0.10"), Moment.BEGINS)
+    live.told(connection(4, ""), Moment.BEGINS)
     live.take_policies({"10.0.0.9": [only("cart")]})
     await settle(live)
     assert sorted(one[1] for one in kernel.ended) == [2, 4]
@@ -77,7 +79,7 @@ async def test_a_connection_that_was_let_in_a_moment_before_is_judged_when_it_is
     kernel = Kernel()
     live = LiveConnections(kernel.destroy)
     live.take_policies({"10.0.0.9": [only("cart")]})
-    live.told(connection(1, OTHER), False)
+    live.told(connection(1, OTHER), Moment.BEGINS)
     await settle(live)
     assert [one[1] for one in kernel.ended] == [1]
 
@@ -85,8 +87,8 @@ async def test_a_connection_that_was_let_in_a_moment_before_is_judged_when_it_is
 async def test_a_connection_that_has_ended_is_nobodys_business() -> None:
     kernel = Kernel()
     live = LiveConnections(kernel.destroy)
-    live.told(connection(1, OTHER), False)
-    live.told(connection(1, OTHER), True)
+    live.told(connection(1, OTHER), Moment.BEGINS)
+    live.told(connection(1, OTHER), Moment.ENDS)
     live.take_policies({"10.0.0.9": [only("cart")]})
     await settle(live)
     assert kernel.ended == []
@@ -95,11 +97,30 @@ async def test_a_connection_that_has_ended_is_nobodys_business() -> None:
 async def test_a_connection_that_nobody_speaks_of_is_forgotten() -> None:
     now_seconds = 0.0
     live = LiveConnections(Kernel().destroy, lambda: now_seconds)
-    live.told(connection(1), False)
+    live.told(connection(1), Moment.BEGINS)
     now_seconds = 1000.0
     live.take_policies({"10.0.0.9": [only("cart")]})
     await settle(live)
     assert live.count == 0
+
+
+async def test_dry_runs_and_audits_refuse_nothing_and_are_counted_once_a_connection() -> None:
+    kernel = Kernel()
+    live = LiveConnections(kernel.destroy)
+    tried = msgspec.structs.replace(only("cart").policy, dry_run=True)
+    audit = msgspec.structs.replace(
+        tried, name="all", action=AuthorizationAction.AUDIT, rules=(Rule(),)
+    )
+    live.take_policies({"10.0.0.9": [AssignedPolicy(tried), AssignedPolicy(audit)]})
+    for moment in (Moment.BEGINS, Moment.LASTS, Moment.ENDS):
+        live.told(connection(1, CART), moment)
+        live.told(connection(2, OTHER), moment)
+    await settle(live)
+    assert kernel.ended == []
+    assert live.remarks_total == {
+        (Remark.AUDITED, "shop/all"): 2,
+        (Remark.WOULD_DENY, ""): 1,
+    }
 
 
 async def test_a_kernel_that_cannot_end_connections_is_said_so(
@@ -109,7 +130,7 @@ async def test_a_kernel_that_cannot_end_connections_is_said_so(
         raise OSError(95, "Operation not supported")
 
     live = LiveConnections(cannot)
-    live.told(connection(1, OTHER), False)
+    live.told(connection(1, OTHER), Moment.BEGINS)
     live.take_policies({"10.0.0.9": [only("cart")]})
     await settle(live)
     assert live.cut_total == 0

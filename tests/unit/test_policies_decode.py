@@ -140,6 +140,21 @@ BAD = [
         {"rules": [{}, {"when": [{"key": "source.ip"}]}]},
         "spec.rules[1].when[0]",
     ),
+    (
+        "AuthorizationPolicy",
+        {"rules": [{"when": [{"key": "destination.ip", "values": ["*"]}]}]},
+        "spec.rules[0].when[0].values[0]",
+    ),
+    (
+        "AuthorizationPolicy",
+        {"rules": [{"from": [{"source": {"notPrincipals": ["spiffe://x/ns/a/sa/b"]}}]}]},
+        "spec.rules[0].from[0].source.notPrincipals[0]",
+    ),
+    (
+        "AuthorizationPolicy",
+        {"rules": [{"when": [{"key": "source.principal", "values": ["spiffe://x/*"]}]}]},
+        "spec.rules[0].when[0].values[0]",
+    ),
 ]
 
 

@@ -40,7 +40,7 @@ def test_every_bad_input_has_its_row(request: pytest.FixtureRequest) -> None:
 
 def test_examples_are_valid_objects() -> None:
     examples = re.findall(r"```yaml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert len(examples) == 3
+    assert len(examples) >= 3
     for example in examples:
         assert decode_document(yaml.safe_load(example)) is not None
 

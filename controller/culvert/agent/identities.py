@@ -17,7 +17,7 @@ from culvert.identity.keeper import CertificateKeeper
 from culvert.model.desired import Resource
 from culvert.model.finding import Finding
 from culvert.model.world import World
-from culvert.status.document import CertificateStatus, IdentityStatus
+from culvert.status.document import CertificateStatus, IdentityStatus, RemarkStatus
 
 _log = structlog.get_logger(__name__)
 
@@ -86,6 +86,10 @@ class NodeIdentities:
             failures_total=dict(keeper.failures_total),
             live_connections=live.count,
             cut_total=live.cut_total,
+            remarks=[
+                RemarkStatus(str(remark), policy, count)
+                for (remark, policy), count in sorted(live.remarks_total.items())
+            ],
         )
 
     def findings(self) -> list[Finding]:

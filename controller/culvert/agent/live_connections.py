@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import structlog
 
-from culvert.compile.authorization.live import PoliciesByAddress, refused
+from culvert.compile.authorization.live import PoliciesByAddress, Remark, refused, remarks
 from culvert.compile.live_log import REFRESH_SECONDS
-from culvert.model.live import LiveConnection
+from culvert.model.live import LiveConnection, Moment
 from culvert.netlink.socket_destroy import Socket, destroy_sockets
 
 _log = structlog.get_logger(__name__)
 
 _FORGET_SECONDS = 4 * REFRESH_SECONDS
 """A connection that nobody spoke of for so long has ended, and its end was not heard of."""
+
+_REMARKS = {
+    Remark.AUDITED: "a connection that an AUDIT policy matches",
+    Remark.WOULD_DENY: "a connection that a policy in dry run would refuse",
+}
 
 
 class LiveConnections:
@@ -34,15 +40,19 @@ class LiveConnections:
         self._doubtful: list[LiveConnection] = []
         self._woken = asyncio.Event()
         self.cut_total = 0
+        self.remarks_total: Counter[tuple[Remark, str]] = Counter()
+        """By the policy's namespace and name; empty where it is that no ALLOW policy matches."""
 
     @property
     def count(self) -> int:
         """How many there are."""
         return len(self._live)
 
-    def told(self, connection: LiveConnection, has_ended: bool) -> None:
+    def told(self, connection: LiveConnection, moment: Moment) -> None:
         """Take the proxy's word on a connection."""
-        if has_ended:
+        if moment is Moment.BEGINS:
+            self._remark(connection)
+        if moment is Moment.ENDS:
             self._live.pop(connection.socket, None)
             return
         self._live[connection.socket] = connection, self._monotonic_seconds()
@@ -58,6 +68,18 @@ class LiveConnections:
         self._policies = policies
         self._doubtful = [connection for connection, _ in self._live.values()]
         self._woken.set()
+
+    def _remark(self, connection: LiveConnection) -> None:
+        for remark, policy in remarks(connection, self._policies):
+            name = str(policy) if policy is not None else ""
+            self.remarks_total[remark, name] += 1
+            _log.info(
+                _REMARKS[remark],
+                policy=name or "no ALLOW policy matches",
+                principal=connection.principal,
+                client=connection.source_address,
+                destination=f"{connection.pod_address} port {connection.pod_port_host}",
+            )
 
     async def run(self) -> None:
         """Cut what is refused. Ends only by cancellation."""

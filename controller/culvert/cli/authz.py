@@ -10,7 +10,7 @@ import msgspec
 import typer
 from rich.console import Console
 
-from culvert.compile.authorization.evaluate import Decision, evaluate
+from culvert.compile.authorization.evaluate import Decision, evaluate, rehearse
 from culvert.compile.authorization.facts import Connection, HttpRequest
 from culvert.compile.authorization.scope import policies_for
 from culvert.model.key import ObjectKey
@@ -36,6 +36,8 @@ class Answer(msgspec.Struct, frozen=True):
     policy: str
     rule: int | None
     audited_by: list[str]
+    dry_run: bool | None
+    """What it would be with dry runs in force, where that is something else."""
     considered: list[str]
 
 
@@ -65,7 +67,7 @@ def authz(
 ) -> None:
     """Say what the AuthorizationPolicies of manifests make of one request, and which settles it.
 
-    This version of the mesh does not enforce them yet. Exit status 1 when it would be refused.
+    Exit status 1 when it is refused.
     """
     world = ManifestSource(tuple(filename)).read()
     pod = world.workloads.get(_key(to, "--to"))
@@ -80,10 +82,11 @@ def authz(
     )
     request = HttpRequest(method, host, path, _headers(header or [])) if method else None
     decision = evaluate(policies, connection, request)
+    rehearsed = rehearse(policies, connection, request)
     if output is Output.JSON:
-        typer.echo(msgspec.json.encode(_answer(decision, policies)).decode())
+        typer.echo(msgspec.json.encode(_answer(decision, rehearsed, policies)).decode())
     else:
-        _print(decision, policies, pod, port)
+        _print(decision, rehearsed, policies, pod, port)
     if not decision.allowed:
         raise typer.Exit(1)
 
@@ -113,30 +116,41 @@ def _headers(lines: list[str]) -> dict[str, str]:
     return found
 
 
-def _answer(decision: Decision, policies: tuple[AuthorizationPolicy, ...]) -> Answer:
+def _answer(
+    decision: Decision, rehearsed: Decision | None, policies: tuple[AuthorizationPolicy, ...]
+) -> Answer:
     return Answer(
         allowed=decision.allowed,
         policy=str(decision.by[0]) if decision.by else "",
         rule=decision.by[1] if decision.by else None,
         audited_by=[str(key) for key in decision.audited_by],
+        dry_run=rehearsed.allowed if rehearsed else None,
         considered=[str(policy.key) for policy in policies],
     )
 
 
 def _print(
-    decision: Decision, policies: tuple[AuthorizationPolicy, ...], pod: Workload, port: int
+    decision: Decision,
+    rehearsed: Decision | None,
+    policies: tuple[AuthorizationPolicy, ...],
+    pod: Workload,
+    port: int,
 ) -> None:
     console = Console(highlight=False)
     mark = "[green]✓ allowed[/]" if decision.allowed else "[red]✗ refused[/]"
-    if decision.by:
-        why = f"by AuthorizationPolicy {decision.by[0]}, spec.rules\\[{decision.by[1]}]"
-    elif decision.allowed:
-        why = "no policy says otherwise"
-    else:
-        why = "there are ALLOW policies, and none of them matches"
-    console.print(f"{mark}: {why}")
+    console.print(f"{mark}: {_why(decision)}")
+    if rehearsed:
+        verdict = "allowed" if rehearsed.allowed else "refused"
+        console.print(f"  [yellow]![/] {verdict} if dry runs were in force: {_why(rehearsed)}")
     for key in decision.audited_by:
         console.print(f"  audited by AuthorizationPolicy {key}")
     names = ", ".join(str(policy.key) for policy in policies) or "none"
     console.print(f"  policies for port {port} of Pod {pod.key}: {names}")
-    console.print("  [yellow]![/] this version of the mesh does not enforce them yet")
+
+
+def _why(decision: Decision) -> str:
+    if decision.by:
+        return f"by AuthorizationPolicy {decision.by[0]}, spec.rules\\[{decision.by[1]}]"
+    if decision.allowed:
+        return "no policy says otherwise"
+    return "there are ALLOW policies, and none of them matches"

@@ -44,7 +44,6 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.wrappers_pb2 import BoolValue
 
-from culvert.compile.filter_state import PRINCIPAL
 from culvert.compile.packing import pack
 from culvert.model.traffic import AccessLog
 
@@ -74,13 +73,6 @@ _REQUEST = _COMMON | {
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "request_id": "%REQ(X-REQUEST-ID)%",
 }
-_DENIED = {
-    "time": "%START_TIME%",
-    "denied": "connection",
-    "principal": f"%FILTER_STATE({PRINCIPAL}:PLAIN)%",
-    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-    "destination": "%DOWNSTREAM_LOCAL_ADDRESS%",
-}
 _CONNECTION = _COMMON | {"details": "%CONNECTION_TERMINATION_DETAILS%"}
 
 
@@ -109,14 +101,14 @@ def marker_filters() -> list[manager_pb2.HttpFilter]:
 
 def request_log() -> list[AccessLogMessage]:
     """The log of the HTTP listener."""
-    errors = _all_of(_marked(AccessLog.ERRORS), _any_of(*_request_errors()))
-    return [_to_stdout(_any_of(_marked(AccessLog.ALL), errors), _REQUEST)]
+    errors = all_of(_marked(AccessLog.ERRORS), any_of(*_request_errors()))
+    return [to_stdout(any_of(_marked(AccessLog.ALL), errors), _REQUEST)]
 
 
 def connection_log() -> list[AccessLogMessage]:
     """The log of the TCP listener. A connection is logged when it ends."""
-    errors = _all_of(_cluster_says(AccessLog.ERRORS), _has_flag())
-    return [_to_stdout(_any_of(_cluster_says(AccessLog.ALL), errors), _CONNECTION)]
+    errors = all_of(_cluster_says(AccessLog.ERRORS), _has_flag())
+    return [to_stdout(any_of(_cluster_says(AccessLog.ALL), errors), _CONNECTION)]
 
 
 def cluster_metadata(level: AccessLog) -> Metadata | None:
@@ -140,7 +132,7 @@ def _request_errors() -> list[AccessLogFilter]:
     return [
         AccessLogFilter(status_code_filter=StatusCodeFilter(comparison=at_least_500)),
         _has_flag(),
-        _all_of(
+        all_of(
             AccessLogFilter(
                 header_filter=HeaderFilter(
                     header=HeaderMatcher(
@@ -159,11 +151,6 @@ def _request_errors() -> list[AccessLogFilter]:
             ),
         ),
     ]
-
-
-def denied_connection_log() -> list[AccessLogMessage]:
-    """A line for each connection that policies refuse; there is no cluster to say whether."""
-    return [_to_stdout(None, _DENIED)]
 
 
 def _has_flag() -> AccessLogFilter:
@@ -193,15 +180,18 @@ def _cluster_says(level: AccessLog) -> AccessLogFilter:
     )
 
 
-def _any_of(*filters: AccessLogFilter) -> AccessLogFilter:
+def any_of(*filters: AccessLogFilter) -> AccessLogFilter:
+    """Whether one of the filters matches."""
     return AccessLogFilter(or_filter=OrFilter(filters=filters))
 
 
-def _all_of(*filters: AccessLogFilter) -> AccessLogFilter:
+def all_of(*filters: AccessLogFilter) -> AccessLogFilter:
+    """Whether all of them match."""
     return AccessLogFilter(and_filter=AndFilter(filters=filters))
 
 
-def _to_stdout(which: AccessLogFilter | None, fields: Mapping[str, str]) -> AccessLogMessage:
+def to_stdout(which: AccessLogFilter | None, fields: Mapping[str, str]) -> AccessLogMessage:
+    """A line of JSON; fields without a value are left out of it."""
     line = SubstitutionFormatString(json_format=_struct(fields), omit_empty_values=True)
     return AccessLogMessage(
         name="envoy.access_loggers.stdout",

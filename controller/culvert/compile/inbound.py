@@ -19,7 +19,6 @@ from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from google.protobuf.wrappers_pb2 import UInt32Value
 
-from culvert.compile.access_log import denied_connection_log
 from culvert.compile.authorization.assignment import at_port
 from culvert.compile.authorization.connections import (
     ALLOW_CHAIN,
@@ -37,8 +36,9 @@ from culvert.compile.names import (
     socket_address_text,
 )
 from culvert.compile.packing import duration, pack, resource
+from culvert.compile.policy_log import denied_connection_log, request_policy_log
 from culvert.compile.protocol import Protocol
-from culvert.compile.tcp import NO_CLUSTER, tcp_filter
+from culvert.compile.tcp import refusing_filter, tcp_filter
 from culvert.model.desired import Resource
 from culvert.model.policy import AssignedPolicy
 from culvert.model.settings import Settings
@@ -51,6 +51,7 @@ def compile_inbound(settings: Settings) -> tuple[Resource, ...]:
     """The clusters of the last stretch, and the listener for HTTP."""
     manager = http_manager("inbound_http", POD_SCOPE_PREFIX + "%DOWNSTREAM_LOCAL_ADDRESS%")
     manager.scoped_routes.CopyFrom(routes_by_destination("pods"))
+    manager.access_log.extend(request_policy_log())
     for index, judge in enumerate(request_filters()):
         manager.http_filters.insert(index, judge)
     clusters = (
@@ -81,9 +82,7 @@ def compile_connection_listener(
             name=ALLOW_CHAIN,
             filters=[tcp_filter(INBOUND_TCP, LOCAL_TCP_CLUSTER, is_followed=True)],
         ),
-        FilterChain(
-            name=DENY_CHAIN, filters=[tcp_filter("denied", NO_CLUSTER, denied_connection_log())]
-        ),
+        FilterChain(name=DENY_CHAIN, filters=[refusing_filter("denied", denied_connection_log())]),
     )
     listener.filter_chain_matcher.CopyFrom(connection_matcher(policies))
     return resource(INBOUND_TCP, listener)

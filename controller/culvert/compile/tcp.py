@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
 from envoy.config.listener.v3.listener_components_pb2 import Filter
-from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import (
+    TcpProxy,
+    UpstreamConnectMode,
+)
 from envoy.type.v3.hash_policy_pb2 import HashPolicy
 from google.protobuf.wrappers_pb2 import UInt32Value
 
@@ -18,6 +21,7 @@ NO_CLUSTER = "none"
 """Envoy wants a cluster beside the one that filter state names; there is none of this name."""
 
 _ON_DEMAND_SECONDS = 5.0
+_REFUSAL_SECONDS = 0.001
 
 
 def tcp_filter(
@@ -54,3 +58,24 @@ def tcp_filter(
         )
         proxy.on_demand.timeout.CopyFrom(duration(_ON_DEMAND_SECONDS))
     return Filter(name="envoy.filters.network.tcp_proxy", typed_config=pack(proxy))
+
+
+def refusing_filter(stat_prefix: str, access_log: Sequence[AccessLog]) -> Filter:
+    """Ends every connection, with nothing passed on.
+
+    Not at once: whoever connects from inside the proxy would take that for a failure to connect,
+    and try again. A millisecond later, or with the first bytes, the connection is made and over.
+    """
+    return Filter(
+        name="envoy.filters.network.tcp_proxy",
+        typed_config=pack(
+            TcpProxy(
+                stat_prefix=stat_prefix,
+                cluster=NO_CLUSTER,
+                upstream_connect_mode=UpstreamConnectMode.ON_DOWNSTREAM_DATA,
+                max_early_data_bytes=UInt32Value(value=1),
+                max_downstream_connection_duration=duration(_REFUSAL_SECONDS),
+                access_log=access_log,
+            )
+        ),
+    )

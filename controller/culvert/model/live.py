@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from typing import NamedTuple
+
+
+class Moment(Enum):
+    """When in its life a connection is told of."""
+
+    BEGINS = auto()
+    LASTS = auto()
+    ENDS = auto()
 
 
 class LiveConnection(NamedTuple):

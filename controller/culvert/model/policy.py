@@ -129,6 +129,8 @@ class AuthorizationPolicy(Policy, frozen=True, kw_only=True):
     selector: Mapping[str, str] | None = None
     action: AuthorizationAction = AuthorizationAction.ALLOW
     rules: tuple[Rule, ...] = ()
+    dry_run: bool = False
+    """Only told of: what it would refuse is not refused."""
 
 
 class AssignedPolicy(msgspec.Struct, frozen=True):

@@ -90,6 +90,18 @@ class CertificateStatus(msgspec.Struct, frozen=True):
     ends_seconds: float | None = None
 
 
+class RemarkStatus(msgspec.Struct, frozen=True):
+    """How many connections a policy that refuses nothing matched.
+
+    ``remark`` is ``audited``, or ``would_deny`` for a dry run; ``policy`` is namespace and name,
+    empty where it is that no ALLOW policy matches.
+    """
+
+    remark: str
+    policy: str
+    count: int
+
+
 class IdentityStatus(msgspec.Struct, frozen=True):
     """Identities of this node's pods, and the connections that are judged by them.
 
@@ -103,6 +115,7 @@ class IdentityStatus(msgspec.Struct, frozen=True):
     failures_total: dict[str, int]
     live_connections: int
     cut_total: int
+    remarks: list[RemarkStatus] = []
 
 
 class AgentStatus(msgspec.Struct, frozen=True):

@@ -120,3 +120,11 @@ def _of_identities(identities: IdentityStatus) -> Iterator[Metric]:
     )
     cut.add_metric([], identities.cut_total)
     yield cut
+    remarks = CounterMetricFamily(
+        "culvert_policy_remarks",
+        "Connections that an AUDIT policy matches, or that one in dry run would refuse.",
+        labels=["remark", "policy"],
+    )
+    for one in identities.remarks:
+        remarks.add_metric([one.remark, one.policy], one.count)
+    yield remarks

@@ -14,15 +14,19 @@ from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import StringValue
 
 from culvert.compile import filter_state
-from culvert.model.live import LiveConnection
+from culvert.model.live import LiveConnection, Moment
 
 _log = structlog.get_logger(__name__)
 
 _SERVICE = "envoy.service.accesslog.v3.AccessLogService"
 _METHOD = "StreamAccessLogs"
 
-Told = Callable[[LiveConnection, bool], None]
-"""A connection, and whether it has ended."""
+Told = Callable[[LiveConnection, Moment], None]
+
+_MOMENTS = {
+    AccessLogType.TcpUpstreamConnected: Moment.BEGINS,
+    AccessLogType.TcpConnectionEnd: Moment.ENDS,
+}
 
 
 def connection_log_handler(told: Told) -> Any:
@@ -42,7 +46,7 @@ def connection_log_handler(told: Told) -> Any:
                 connection = read_entry(entry)
                 if connection is not None:
                     kind = entry.common_properties.access_log_type
-                    told(connection, kind == AccessLogType.TcpConnectionEnd)
+                    told(connection, _MOMENTS.get(kind, Moment.LASTS))
 
     handler: Any = grpc.stream_stream_rpc_method_handler(serve)
     return grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler})

@@ -64,7 +64,8 @@ def connection_matcher(pods: Mapping[str, Sequence[AssignedPolicy]]) -> Matcher:
 
 
 def _of_pod(policies: Iterable[AssignedPolicy]) -> Matcher:
-    ordered = sorted(policies, key=lambda one: one.policy.key)
+    enforced = (one for one in policies if not one.policy.dry_run)
+    ordered = sorted(enforced, key=lambda one: one.policy.key)
     steps = [
         (_matching(ordered, _DENY), DENY_CHAIN),
         (_matching(ordered, _ALLOW), ALLOW_CHAIN),

@@ -2,7 +2,8 @@
 
 A DENY policy that matches refuses. Else, if there is no ALLOW policy, or one of them matches, it
 is allowed. Else it is refused. AUDIT policies have no say; those that match are named. A policy
-matches if one of its rules does, so one without rules never does.
+matches if one of its rules does, so one without rules never does. A dry run has no say either, but
+in ``rehearse``.
 
 On a connection that carries bytes, fields about HTTP cannot be told, and the strict reading holds:
 they keep an ALLOW or AUDIT rule from matching, and keep no DENY rule from it.
@@ -37,6 +38,30 @@ def evaluate(
     request: HttpRequest | None = None,
 ) -> Decision:
     """Decide by the policies that are for the pod; their order is of no matter."""
+    return _decide(
+        [one for one in policies if not one.dry_run or one.action is AuthorizationAction.AUDIT],
+        connection,
+        request,
+    )
+
+
+def rehearse(
+    policies: Iterable[AuthorizationPolicy],
+    connection: Connection,
+    request: HttpRequest | None = None,
+) -> Decision | None:
+    """The decision if dry runs were in force; None where the verdict is the same."""
+    some = list(policies)
+    rehearsed = _decide(some, connection, request)
+    is_same = rehearsed.allowed == evaluate(some, connection, request).allowed
+    return None if is_same else rehearsed
+
+
+def _decide(
+    policies: Iterable[AuthorizationPolicy],
+    connection: Connection,
+    request: HttpRequest | None,
+) -> Decision:
     matching: dict[AuthorizationAction, list[tuple[ObjectKey, int]]] = {
         action: [] for action in AuthorizationAction
     }

@@ -1,8 +1,11 @@
 """AuthorizationPolicies on requests, as rules of Envoy's RBAC filters; pure.
 
-Two filters look at each request, for DENY and for ALLOW. A pod's port has rules of its own for
+Three filters look at each request, for AUDIT, DENY and ALLOW. A pod's port has rules of its own for
 them, in its routes. What a request is to the filters it is to ``evaluate``, and a test holds the
 two, and Envoy, to the same answers.
+
+What refuses nothing, AUDIT and dry runs, are shadow rules (Envoy, "RBAC filter"): their verdict is
+in the request's metadata, and ``compile.policy_log`` makes lines of it.
 """
 
 from __future__ import annotations
@@ -41,41 +44,79 @@ from culvert.model.policy import (
     Source,
 )
 
+AUDIT_FILTER = "culvert.audit"
 DENY_FILTER = "culvert.deny"
 ALLOW_FILTER = "culvert.allow"
 
 _SCHEME = "spiffe://"
-_ACTIONS = {
-    AuthorizationAction.DENY: (DENY_FILTER, RBAC.DENY),
-    AuthorizationAction.ALLOW: (ALLOW_FILTER, RBAC.ALLOW),
-}
+_AUDIT, _DENY, _ALLOW = (
+    AuthorizationAction.AUDIT,
+    AuthorizationAction.DENY,
+    AuthorizationAction.ALLOW,
+)
 
 
 def request_filters() -> tuple[manager_pb2.HttpFilter, ...]:
     """The filters that judge; without rules they refuse nothing."""
     return tuple(
-        manager_pb2.HttpFilter(
-            name=name, typed_config=pack(rbac_pb2.RBAC(rules_stat_prefix=f"{name}."))
-        )
-        for name in (DENY_FILTER, ALLOW_FILTER)
+        manager_pb2.HttpFilter(name=name, typed_config=pack(_filter(name)))
+        for name in (AUDIT_FILTER, DENY_FILTER, ALLOW_FILTER)
     )
 
 
 def request_rules(policies: Iterable[AuthorizationPolicy]) -> Mapping[str, AnyMessage]:
     """What routes say of the filters, by filter; ``policies`` are all those for the pod's port."""
     ordered = sorted(policies, key=lambda one: one.key)
-    found = {}
-    for action, (name, says) in _ACTIONS.items():
-        of_action = [one for one in ordered if one.action is action]
-        if of_action:
-            rules = RBAC(action=says)
-            for policy in of_action:
-                for index, rule in enumerate(policy.rules):
-                    rules.policies[f"{policy.key}/{index}"].CopyFrom(
-                        _policy(rule, is_deny=action is AuthorizationAction.DENY)
-                    )
-            found[name] = pack(rbac_pb2.RBACPerRoute(rbac=rbac_pb2.RBAC(rules=rules)))
-    return found
+    of = {
+        (action, dry_run): [
+            one for one in ordered if (one.action, one.dry_run) == (action, dry_run)
+        ]
+        for action in AuthorizationAction
+        for dry_run in (False, True)
+    }
+    in_force, tried = of[_ALLOW, False], of[_ALLOW, True]
+    filters = (
+        _filter(AUDIT_FILTER, shadow=_rules_of(of[_AUDIT, False] + of[_AUDIT, True], RBAC.ALLOW)),
+        _filter(
+            DENY_FILTER,
+            rules=_rules_of(of[_DENY, False], RBAC.DENY),
+            shadow=_rules_of(of[_DENY, True], RBAC.DENY),
+        ),
+        _filter(
+            ALLOW_FILTER,
+            rules=_rules_of(in_force, RBAC.ALLOW),
+            # What would be allowed is what any of them allows.
+            shadow=_rules_of(in_force + tried, RBAC.ALLOW) if tried else None,
+        ),
+    )
+    return {
+        one.rules_stat_prefix.removesuffix("."): pack(rbac_pb2.RBACPerRoute(rbac=one))
+        for one in filters
+        if one.HasField("rules") or one.HasField("shadow_rules")
+    }
+
+
+def _filter(name: str, rules: RBAC | None = None, shadow: RBAC | None = None) -> rbac_pb2.RBAC:
+    return rbac_pb2.RBAC(
+        rules=rules,
+        rules_stat_prefix=f"{name}.",
+        shadow_rules=shadow,
+        shadow_rules_stat_prefix=f"{name}.",
+    )
+
+
+def _rules_of(policies: Iterable[AuthorizationPolicy], action: RBAC.Action) -> RBAC | None:
+    """Rules that do ``action`` where one of the policies matches; None without policies."""
+    found = list(policies)
+    if not found:
+        return None
+    rules = RBAC(action=action)
+    for policy in found:
+        for index, rule in enumerate(policy.rules):
+            rules.policies[f"{policy.key}/{index}"].CopyFrom(
+                _policy(rule, is_deny=policy.action is _DENY)
+            )
+    return rules
 
 
 def _policy(rule: Rule, *, is_deny: bool) -> Policy:

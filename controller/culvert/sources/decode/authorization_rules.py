@@ -46,8 +46,8 @@ def _rule(seen: wire.RuleObject, field: str) -> Rule:
 def _source(seen: wire.SourceObject, field: str) -> Source:
     _check_not_empty(seen, field)
     return Source(
-        principals=seen.principals or (),
-        not_principals=seen.not_principals or (),
+        principals=_principals(seen.principals or (), f"{field}.principals"),
+        not_principals=_principals(seen.not_principals or (), f"{field}.notPrincipals"),
         namespaces=seen.namespaces or (),
         not_namespaces=seen.not_namespaces or (),
         ip_blocks=cidrs(seen.ip_blocks or (), f"{field}.ipBlocks"),
@@ -78,7 +78,26 @@ def _condition(seen: wire.When, field: str) -> Condition:
         )
     if not seen.values and not seen.not_values:
         raise DecodeError(field, "has no values", "set values or notValues")
-    return Condition(key=seen.key, values=seen.values or (), not_values=seen.not_values or ())
+    values, not_values = seen.values or (), seen.not_values or ()
+    if seen.key.endswith(".ip"):
+        values = cidrs(values, f"{field}.values")
+        not_values = cidrs(not_values, f"{field}.notValues")
+    elif seen.key == "source.principal":
+        _principals(values, f"{field}.values")
+        _principals(not_values, f"{field}.notValues")
+    return Condition(key=seen.key, values=values, not_values=not_values)
+
+
+def _principals(seen: tuple[str, ...], field: str) -> tuple[str, ...]:
+    # With the scheme it would never match, and DENY would be silently open.
+    for index, principal in enumerate(seen):
+        if "://" in principal:
+            raise DecodeError(
+                f"{field}[{index}]",
+                f"'{principal}' has a scheme",
+                "leave it out: cluster.local/ns/shop/sa/web",
+            )
+    return seen
 
 
 def _ports(seen: tuple[int, ...] | None, field: str) -> tuple[int, ...]:

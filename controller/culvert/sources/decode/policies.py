@@ -103,6 +103,7 @@ def authorization_policy(seen: wire.AuthorizationPolicyObject) -> AuthorizationP
         selector=spec.selector.match_labels if spec.selector else None,
         action=action,
         rules=rules(spec.rules or ()),
+        dry_run=spec.dry_run or False,
     )
 
 

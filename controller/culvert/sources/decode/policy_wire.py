@@ -189,6 +189,7 @@ class AuthorizationPolicySpec(Wire, frozen=True):
     target_refs: tuple[TargetRefObject, ...] | None = None
     selector: Selector | None = None
     action: str | None = None
+    dry_run: bool | None = None
     rules: tuple[RuleObject, ...] | None = None
 
 
