@@ -16,6 +16,7 @@ from culvert.compile.targets import TargetTable, local_pods
 from culvert.compile.tunnel import compile_pod_routes, compile_tunnel
 from culvert.model.desired import Resource
 from culvert.model.finding import Finding
+from culvert.model.key import ObjectKey
 from culvert.model.policy import AssignedPolicy
 from culvert.model.redirect import (
     Destination,
@@ -50,7 +51,7 @@ def compile_mesh(
     if not settings.identity:
         return MeshPart()
     local = targets.local()
-    http_ports = _http_ports(services)
+    http_ports = _http_ports(services, {address: target.pod for address, target in local.items()})
     pods = local_pods(local, http_ports)
     destinations = dict(targets.destinations)
     for pod in pods:
@@ -95,15 +96,20 @@ def compile_mesh(
     return MeshPart(resources, destinations, in_force, findings)
 
 
-def _http_ports(services: Iterable[ServicePart]) -> dict[str, frozenset[int]]:
-    """Ports by address that speak HTTP; one of which Services say both is opaque."""
-    said: dict[tuple[str, int], bool] = {}
+def _http_ports(
+    services: Iterable[ServicePart], pods: Mapping[str, ObjectKey]
+) -> dict[str, frozenset[int]]:
+    """Ports by address that speak HTTP; one of which Services say both is opaque.
+
+    ``pods`` are by address. What a pod speaks at one of its addresses it speaks at the other.
+    """
+    said: dict[tuple[ObjectKey, int], bool] = {}
     for part in services:
         for port in part.local_ports:
-            key = port.address, port.port_host
+            key = pods[port.address], port.port_host
             said[key] = said.get(key, True) and port.is_http
-    found: dict[str, set[int]] = {}
-    for (address, port_host), is_http in said.items():
+    found: dict[ObjectKey, set[int]] = {}
+    for (pod, port_host), is_http in said.items():
         if is_http:
-            found.setdefault(address, set()).add(port_host)
-    return {address: frozenset(ports) for address, ports in found.items()}
+            found.setdefault(pod, set()).add(port_host)
+    return {address: frozenset(found.get(pod, ())) for address, pod in pods.items()}
