@@ -50,6 +50,10 @@ def test_demo_shows_envoy_and_sockmap_on_both_nodes_and_fails_no_request() -> No
         assert node["envoy"]["requests"] > 0
         assert node["kernel"]["captured"] > 0
         assert node["kernel"]["sockmap_bytes"] > 0
+        assert node["envoy"]["tls_streams"] > node["envoy"]["tls_connections"] > 0
+    [stranger] = [one for one in document["reading"]["clients"] if one["is_refused"]]
+    assert stranger["failures"] > 0
+    assert stranger["requests"] == 0
     assert nothing_is_left()
 
 

@@ -92,6 +92,16 @@ def test_failed_requests_are_named_with_their_reasons() -> None:
     ]
 
 
+def test_a_client_that_policies_refuse_must_get_nothing() -> None:
+    kept_out = replace(CLIENT, is_refused=True, failures=2, requests=0)
+    sound = reading(kept_out, replace(NODE, envoy=EnvoyReading(tcp_connections=2)))
+    assert shortcomings(sound) == []
+    assert (sound.failures, sound.refusals, sound.requests) == (0, 2, 0)
+    assert shortcomings(reading(replace(kept_out, requests=1))) == [
+        "shopper: 1 calls answered that policies refuse"
+    ]
+
+
 def test_silent_client_is_named() -> None:
     assert shortcomings(reading(replace(CLIENT, requests=0))) == [
         "shopper: no request was answered"

@@ -13,6 +13,9 @@ from culvert.model.service import ServicePort
 CALLS_ANNOTATION = "demo.example/calls"
 """On a client pod: the Service of its namespace that it calls."""
 
+REFUSED_ANNOTATION = "demo.example/is-refused"
+"""On a client pod: the Service that it calls, though a policy keeps it from there."""
+
 _POD_OWNERS = ("Pod", "Deployment")
 
 
@@ -69,7 +72,17 @@ def calls(document: Mapping[str, Any]) -> str:
     """The Service that a client pod says it calls; empty for anything else."""
     if document.get("kind") != "Pod":
         return ""
-    return str(_section(document, "metadata", "annotations").get(CALLS_ANNOTATION, ""))
+    return called_by(_section(document, "metadata", "annotations"))
+
+
+def called_by(annotations: Mapping[str, Any]) -> str:
+    """The Service that a pod with these annotations calls, whether it is let in or not."""
+    return str(annotations.get(CALLS_ANNOTATION) or annotations.get(REFUSED_ANNOTATION) or "")
+
+
+def is_refused(document: Mapping[str, Any]) -> bool:
+    """Whether it is a client that policies refuse."""
+    return REFUSED_ANNOTATION in _section(document, "metadata", "annotations")
 
 
 def owns_pods(document: Mapping[str, Any]) -> bool:

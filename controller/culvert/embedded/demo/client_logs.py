@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from culvert.embedded.demo.cast import CALLS_ANNOTATION, ObjectName, Spoken
+from culvert.embedded.demo.cast import REFUSED_ANNOTATION, ObjectName, Spoken, called_by
 from culvert.embedded.demo.readings import ClientReading, read_client
 from culvert.rig.pod_status import PodStatus
 
@@ -16,12 +17,14 @@ def read_clients(
     """Read the logs of those pods that say which Service they call. Blocks on the file system."""
     clients = []
     for pod in pods:
-        service = pod.template.annotations.get(CALLS_ANNOTATION)
-        if service is None:
+        service = called_by(pod.template.annotations)
+        if not service:
             continue
         protocol = protocols.get(ObjectName(pod.namespace, service), Spoken("tcp", is_http=False))
         lines: list[str] = []
         for log in sorted((log_directory / f"{pod.namespace}_{pod.name}").glob("*.log")):
             lines += log.read_text(errors="replace").splitlines()
-        clients.append(read_client(pod.name, pod.node_name, service, protocol, lines))
+        client = read_client(pod.name, pod.node_name, service, protocol, lines)
+        is_refused = REFUSED_ANNOTATION in pod.template.annotations
+        clients.append(replace(client, is_refused=is_refused))
     return sorted(clients, key=lambda client: client.pod)

@@ -10,7 +10,7 @@ from typing import Any
 
 from culvert.embedded.control_plane import ControlPlane
 from culvert.embedded.control_plane.binaries import KUBERNETES_VERSION
-from culvert.embedded.demo.cast import CALLS_ANNOTATION, calls, find_cast, owns_pods
+from culvert.embedded.demo.cast import CALLS_ANNOTATION, calls, find_cast, is_refused, owns_pods
 from culvert.embedded.demo.client_logs import read_clients
 from culvert.embedded.demo.readings import NodeReading, Reading
 from culvert.embedded.demo.scenario import ADDED_REPLICAS, Action
@@ -177,7 +177,10 @@ class KubeTown:
 
     async def _apply(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
         # The rig registers its nodes by itself.
-        self._manifests.publish(lambda one: one.get("kind") != "Node" and wanted(one))
+        # Identities are not issued there yet, so nobody is refused.
+        self._manifests.publish(
+            lambda one: one.get("kind") != "Node" and not is_refused(one) and wanted(one)
+        )
         await self._kubectl("apply", "-f", str(self._directory))
 
     async def _pods_ready(self) -> None:

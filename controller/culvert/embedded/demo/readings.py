@@ -11,7 +11,9 @@ from typing import Any
 from culvert.embedded.demo.cast import CALLS_ANNOTATION, Spoken
 from culvert.status.document import VerdictCount
 
-ENVOY_COUNTERS = "downstream_rq_total|downstream_cx_total|cx_.x_bytes_total"
+ENVOY_COUNTERS = (
+    "downstream_rq_total|downstream_cx_total|cx_.x_bytes_total|cluster.tunnel.upstream_.._total"
+)
 """The counters that ``read_node`` needs, for Envoy's filter."""
 
 _LISTENER = re.compile(r"(http|tcp)\.(service|pod)_(http|tcp)\.downstream_(.+)")
@@ -37,6 +39,8 @@ class ClientReading:
     received_bytes: int = 0
     answers: tuple[str, ...] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
+    is_refused: bool = False
+    """Whether a policy keeps it out, so that its failures are as they should be."""
 
 
 def read_client(
@@ -84,6 +88,9 @@ class EnvoyReading:
     tcp_sent_bytes: int = 0
     """What clients of TCP Services were sent."""
     moved_bytes: int = 0
+    tls_connections: int = 0
+    """To other nodes, and how many connections of pods went in them (``tls_streams``)."""
+    tls_streams: int = 0
 
 
 def read_envoy(counters: Mapping[str, int]) -> EnvoyReading:
@@ -99,7 +106,14 @@ def read_envoy(counters: Mapping[str, int]) -> EnvoyReading:
         tcp_connections += value if counted == "tcp cx_total" else 0
         tcp_sent_bytes += value if counted == "tcp cx_tx_bytes_total" else 0
         moved_bytes += value if match[4] in ("cx_rx_bytes_total", "cx_tx_bytes_total") else 0
-    return EnvoyReading(requests, tcp_connections, tcp_sent_bytes, moved_bytes)
+    return EnvoyReading(
+        requests,
+        tcp_connections,
+        tcp_sent_bytes,
+        moved_bytes,
+        tls_connections=counters.get("cluster.tunnel.upstream_cx_total", 0),
+        tls_streams=counters.get("cluster.tunnel.upstream_rq_total", 0),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +182,17 @@ class Reading:
     @property
     def requests(self) -> int:
         """Answered requests of all clients."""
-        return sum(client.requests for client in self.clients)
+        return sum(client.requests for client in self.clients if not client.is_refused)
 
     @property
     def failures(self) -> int:
-        """Failed requests of all clients."""
-        return sum(client.failures for client in self.clients)
+        """Failed requests of all clients, but for those that policies refuse."""
+        return sum(client.failures for client in self.clients if not client.is_refused)
+
+    @property
+    def refusals(self) -> int:
+        """Calls that policies refused."""
+        return sum(client.failures for client in self.clients if client.is_refused)
 
 
 def shortcomings(reading: Reading) -> list[str]:
@@ -185,6 +204,10 @@ def shortcomings(reading: Reading) -> list[str]:
     if not reading.clients:
         found.append(f"no pod is a client: annotate one with {CALLS_ANNOTATION}: <Service>")
     for client in reading.clients:
+        if client.is_refused:
+            if client.requests:
+                found.append(f"{client.pod}: {client.requests} calls answered that policies refuse")
+            continue
         if client.failures:
             reasons = ", ".join(f"{count}x {reason}" for reason, count in client.reasons.items())
             found.append(f"{client.pod}: {client.failures} requests failed ({reasons})")

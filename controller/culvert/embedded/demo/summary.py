@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from culvert.embedded.demo.readings import Reading, client_counts, shortcomings
-from culvert.embedded.demo.view import bytes_text
+from culvert.embedded.demo.view import bytes_text, failures
 
 
 def summary(reading: Reading) -> RenderableType:
@@ -34,7 +34,7 @@ def _clients(reading: Reading) -> Table:
             client.service,
             client.protocol.name,
             f"{client.requests:,}",
-            Text(f"{client.failures:,}", style="bold red" if client.failures else ""),
+            failures(client),
         )
     return table
 
@@ -73,6 +73,21 @@ def _verdict(reading: Reading) -> Text:
         return Text("\n".join(f"✗ {one}" for one in missing), style="red")
     return Text(
         f"✓ {reading.requests:,} requests through every change, 0 failed requests; "
-        "every one crossed Envoy,\n  and every node moved bytes from socket to socket",
+        "every one crossed Envoy,\n  and every node moved bytes from socket to socket"
+        + _safe(reading),
         style="green",
     )
+
+
+def _safe(reading: Reading) -> str:
+    """What identities were good for; empty in a mesh without them."""
+    text = ""
+    if streams := sum(node.envoy.tls_streams for node in reading.nodes):
+        connections = sum(node.envoy.tls_connections for node in reading.nodes)
+        text += (
+            f"\n✓ all between the nodes in mutual TLS: {streams:,} streams of pods in "
+            f"{connections:,} connections"
+        )
+    if reading.refusals:
+        text += f"\n✓ {reading.refusals:,} calls that a policy forbids, every one refused"
+    return text

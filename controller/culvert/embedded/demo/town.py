@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from culvert.embedded.demo.cast import (
-    CALLS_ANNOTATION,
     ObjectName,
     asks_for_mesh,
+    called_by,
     calls,
     find_cast,
     owns_pods,
@@ -163,7 +163,7 @@ class DemoTown:
         return [
             ObjectName(pod.namespace, pod.name)
             for pod in self.cluster.pods
-            if CALLS_ANNOTATION in pod.template.annotations
+            if called_by(pod.template.annotations)
         ]
 
     def _read_clients(self) -> list[ClientReading]:

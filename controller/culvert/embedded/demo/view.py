@@ -49,10 +49,17 @@ def clients_table(clients: Sequence[ClientReading]) -> Table:
             f"{client.per_second:,}",
             _milliseconds(client.p50_ms),
             _milliseconds(client.p99_ms),
-            Text(str(client.failures), style=_style(client.failures)),
+            failures(client),
             answered_by(client.answers),
         )
     return table
+
+
+def failures(client: ClientReading) -> Text:
+    """What of a client's calls was not answered."""
+    if client.is_refused:
+        return Text(f"{client.failures:,} refused", style="cyan")
+    return Text(f"{client.failures:,}", style=_style(client.failures))
 
 
 def answered_by(pods: Sequence[str]) -> str:
@@ -75,6 +82,11 @@ def node_panel(node: NodeReading) -> Panel:
     facts.add_column(style="dim")
     facts.add_column(no_wrap=True, overflow="ellipsis")
     facts.add_row("Envoy", f"{envoy.requests:,} requests, {envoy.tcp_connections:,} TCP conns")
+    if envoy.tls_connections:
+        tls = (
+            f"{envoy.tls_streams:,} streams in {envoy.tls_connections:,} connections to other nodes"
+        )
+        facts.add_row("mutual TLS", tls)
     facts.add_row("captured", f"{kernel.captured:,} connections")
     facts.add_row("sockmap", f"{kernel.sockmap_sends:,} sends, {bytes_text(kernel.sockmap_bytes)}")
     facts.add_row("TCP here", f"{kernel.tcp_sends:,} sends, {bytes_text(kernel.tcp_bytes)}")
