@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from culvert.compile.authorization.evaluate import evaluate, rehearse
+from culvert.compile.authorization.evaluate import evaluate, may_allow, rehearse
 from culvert.compile.authorization.facts import Connection, HttpRequest
 from culvert.model.key import ObjectKey
 from culvert.sources.manifests import ManifestSource
@@ -62,10 +62,13 @@ class Court:
         worlds = [
             ManifestSource((self.folder / f"set-{index}",)).read() for index in range(self.sets)
         ]
-        return [
-            evaluate(worlds[index].authorization_policies.values(), *asked).allowed
-            for index, asked in self.questions
-        ]
+        found = []
+        for index, (connection, request) in self.questions:
+            policies = worlds[index].authorization_policies.values()
+            found.append(evaluate(policies, connection, request).allowed)
+            # Only who may send no request at all loses a connection that carries some.
+            assert request is None or may_allow(policies, connection) >= found[-1]
+        return found
 
     def said(self) -> list[tuple[str, str, str]]:
         """What the log has to say, in order: what happened, to what, and by which rule."""

@@ -186,3 +186,29 @@ def test_a_change_of_policies_cuts_the_connections_that_it_refuses_and_no_others
             "the refused connections to end",
         )
         assert all(echoes(one) for one in held["client-a"])
+
+
+def test_a_long_answer_ends_when_its_caller_may_call_no_more_and_others_go_on(town: Town) -> None:
+    build(town)
+    for end in ("a", "b"):
+        town.label(f"web-{end}", app="web")
+    town.settle()
+    place = (town.pods["web-b"].ipv4, SERVER_PORT)
+    with ExitStack() as stack:
+        held = {}
+        for client in ("client-a", "other-a", "client-b", "other-b"):
+            one = held[client] = stack.enter_context(town.pods[client].connect(place))
+            one.settimeout(60)
+            one.sendall(b"GET /delay/25000 HTTP/1.1\r\nHost: web\r\n\r\n")
+        node = town.mesh.nodes["node-b"]
+
+        def told() -> int:
+            identities = node.status().identities
+            return identities.live_connections if identities else 0
+
+        eventually(lambda: told() == len(held), "the agent to know of all four")
+        allow(town, "web", "web", "client")
+        answered = {
+            client for client, one in held.items() if one.recv(100).startswith(b"HTTP/1.1 200 ")
+        }
+    assert answered == {"client-a", "client-b"}

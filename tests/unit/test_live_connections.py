@@ -16,12 +16,13 @@ from culvert.model.policy import (
     AssignedPolicy,
     AuthorizationAction,
     AuthorizationPolicy,
+    Operation,
     Rule,
     Source,
 )
 from culvert.netlink.socket_destroy import Socket, destroy_sockets
 from culvert.xds.connection_log import read_entry
-from envoy.data.accesslog.v3.accesslog_pb2 import TCPAccessLogEntry
+from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogCommon
 from google.protobuf.wrappers_pb2 import StringValue
 
 CART = "spiffe://cluster.local/ns/shop/sa/cart"
@@ -123,6 +124,20 @@ async def test_dry_runs_and_audits_refuse_nothing_and_are_counted_once_a_connect
     }
 
 
+async def test_a_connection_of_requests_ends_when_none_of_its_callers_could_be_allowed() -> None:
+    kernel = Kernel()
+    live = LiveConnections(kernel.destroy)
+    for port, principal in ((1, CART), (2, OTHER)):
+        one = connection(port, principal)._replace(carries_requests=True)
+        live.told(one, Moment.LASTS)
+    policy = only("cart").policy
+    reads = msgspec.structs.replace(policy.rules[0], operations=(Operation(methods=("GET",)),))
+    policy = msgspec.structs.replace(policy, rules=(reads,))
+    live.take_policies({"10.0.0.9": [AssignedPolicy(policy)]})
+    await settle(live)
+    assert [one[1] for one in kernel.ended] == [2]
+
+
 async def test_a_kernel_that_cannot_end_connections_is_said_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -160,13 +175,13 @@ def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def entry(**addresses: tuple[str, int]) -> TCPAccessLogEntry:
-    one = TCPAccessLogEntry()
+def entry(**addresses: tuple[str, int]) -> AccessLogCommon:
+    one = AccessLogCommon()
     for name, (address, port) in addresses.items():
-        where = getattr(one.common_properties, name).socket_address
+        where = getattr(one, name).socket_address
         where.address, where.port_value = address, port
     for key, text in ((filter_state.PRINCIPAL, CART), (filter_state.SOURCE, "10.0.0.1")):
-        one.common_properties.filter_state_objects[key].Pack(StringValue(value=text))
+        one.filter_state_objects[key].Pack(StringValue(value=text))
     return one
 
 
@@ -179,8 +194,6 @@ def test_an_entry_is_read() -> None:
 
 def test_a_hop_inside_the_proxy_is_no_connection_to_a_pod() -> None:
     inside = entry(upstream_local_address=("10.0.0.254", 7))
-    inside.common_properties.upstream_remote_address.envoy_internal_address.server_listener_name = (
-        "tunnel_to_pod"
-    )
+    inside.upstream_remote_address.envoy_internal_address.server_listener_name = "tunnel_to_pod"
     assert read_entry(inside) is None
-    assert read_entry(TCPAccessLogEntry()) is None
+    assert read_entry(AccessLogCommon()) is None

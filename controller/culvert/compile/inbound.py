@@ -19,6 +19,7 @@ from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
 from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from google.protobuf.wrappers_pb2 import UInt32Value
 
+from culvert.compile import filter_state
 from culvert.compile.authorization.assignment import at_port
 from culvert.compile.authorization.connections import (
     ALLOW_CHAIN,
@@ -29,6 +30,7 @@ from culvert.compile.authorization.requests import request_filters, request_rule
 from culvert.compile.clusters import original_destination_cluster
 from culvert.compile.http_manager import http_filter, http_manager, routes_by_destination
 from culvert.compile.internal import INBOUND_HTTP, INBOUND_TCP, internal_cluster
+from culvert.compile.live_log import REFRESH_SECONDS, live_request_log
 from culvert.compile.names import (
     LOCAL_HTTP_CLUSTER,
     LOCAL_TCP_CLUSTER,
@@ -51,7 +53,8 @@ def compile_inbound(settings: Settings) -> tuple[Resource, ...]:
     """The clusters of the last stretch, and the listener for HTTP."""
     manager = http_manager("inbound_http", POD_SCOPE_PREFIX + "%DOWNSTREAM_LOCAL_ADDRESS%")
     manager.scoped_routes.CopyFrom(routes_by_destination("pods"))
-    manager.access_log.extend(request_policy_log())
+    manager.access_log.extend([*request_policy_log(), live_request_log()])
+    manager.access_log_options.access_log_flush_interval.CopyFrom(duration(REFRESH_SECONDS))
     for index, judge in enumerate(request_filters()):
         manager.http_filters.insert(index, judge)
     clusters = (
@@ -60,7 +63,17 @@ def compile_inbound(settings: Settings) -> tuple[Resource, ...]:
         original_destination_cluster(LOCAL_HTTP_CLUSTER, Protocol.HTTP, settings),
         original_destination_cluster(LOCAL_TCP_CLUSTER, Protocol.TCP, settings),
     )
-    chain = FilterChain(name="pods", filters=[http_filter(manager)])
+    # A connection to a pod carries requests of one identity only: what one caller makes of it harms
+    # no other, and it can be ended for one of them.
+    pool = filter_state.value(
+        filter_state.POOL,
+        f"%FILTER_STATE({filter_state.PRINCIPAL}:PLAIN)%",
+        filter_state.ONCE,
+        filter_state.HASHABLE,
+    )
+    chain = FilterChain(
+        name="pods", filters=[filter_state.set_on_connection(pool), http_filter(manager)]
+    )
     return (
         *(resource(cluster.name, cluster) for cluster in clusters),
         resource(INBOUND_HTTP, _listener(INBOUND_HTTP, settings, chain)),

@@ -27,6 +27,8 @@ class LiveConnection(NamedTuple):
     pod_port_host: int
     principal: str
     source_address: str
+    carries_requests: bool = False
+    """HTTP, each request of which was judged by itself."""
 
     @property
     def socket(self) -> tuple[str, int, str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import structlog
 from envoy.config.core.v3.address_pb2 import Address
-from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType, TCPAccessLogEntry
+from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogCommon, AccessLogType
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from google.protobuf.message import DecodeError
 from google.protobuf.wrappers_pb2 import StringValue
@@ -42,22 +42,24 @@ def connection_log_handler(told: Told) -> Any:
             except DecodeError as error:
                 _log.warning("not a message of the access log", reason=str(error))
                 continue
-            for entry in message.tcp_logs.log_entry:
-                connection = read_entry(entry)
+            entries = [
+                *((one.common_properties, False) for one in message.tcp_logs.log_entry),
+                *((one.common_properties, True) for one in message.http_logs.log_entry),
+            ]
+            for common, carries_requests in entries:
+                connection = read_entry(common, carries_requests=carries_requests)
                 if connection is not None:
-                    kind = entry.common_properties.access_log_type
-                    told(connection, _MOMENTS.get(kind, Moment.LASTS))
+                    told(connection, _MOMENTS.get(common.access_log_type, Moment.LASTS))
 
     handler: Any = grpc.stream_stream_rpc_method_handler(serve)
     return grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler})
 
 
-def read_entry(entry: TCPAccessLogEntry) -> LiveConnection | None:
+def read_entry(common: AccessLogCommon, *, carries_requests: bool = False) -> LiveConnection | None:
     """The connection to a pod that an entry is about; None where there is none.
 
     A hop inside the proxy has no address, and what could not connect has none of its own.
     """
-    common = entry.common_properties
     near, far = _socket(common.upstream_local_address), _socket(common.upstream_remote_address)
     if near is None or far is None:
         return None
@@ -68,6 +70,7 @@ def read_entry(entry: TCPAccessLogEntry) -> LiveConnection | None:
         pod_port_host=far[1],
         principal=_text(common.filter_state_objects, filter_state.PRINCIPAL),
         source_address=_text(common.filter_state_objects, filter_state.SOURCE),
+        carries_requests=carries_requests,
     )
 
 

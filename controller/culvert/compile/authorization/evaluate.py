@@ -57,6 +57,20 @@ def rehearse(
     return None if is_same else rehearsed
 
 
+def may_allow(policies: Iterable[AuthorizationPolicy], connection: Connection) -> bool:
+    """Whether they would allow any request on a connection, as far as the connection tells."""
+    in_force = [one for one in policies if not one.dry_run]
+    denies = [one for one in in_force if one.action is AuthorizationAction.DENY]
+    allows = [one for one in in_force if one.action is AuthorizationAction.ALLOW]
+
+    def matches(policy: AuthorizationPolicy, *, unseen: bool) -> bool:
+        return any(matches_rule(rule, connection, None, unseen=unseen) for rule in policy.rules)
+
+    if any(matches(one, unseen=False) for one in denies):
+        return False
+    return not allows or any(matches(one, unseen=True) for one in allows)
+
+
 def _decide(
     policies: Iterable[AuthorizationPolicy],
     connection: Connection,

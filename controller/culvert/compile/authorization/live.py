@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from culvert.compile.authorization.assignment import at_port
-from culvert.compile.authorization.evaluate import evaluate, rehearse
+from culvert.compile.authorization.evaluate import evaluate, may_allow, rehearse
 from culvert.compile.authorization.facts import Connection
 from culvert.model.key import ObjectKey
 from culvert.model.live import LiveConnection
@@ -46,6 +46,8 @@ def refused(
 
 def _is_allowed(one: LiveConnection, policies: PoliciesByAddress) -> bool:
     of_port = _for(one, policies)
+    if one.carries_requests:
+        return may_allow(of_port, _facts(one))
     return not of_port or evaluate(of_port, _facts(one)).allowed
 
 
