@@ -10,11 +10,12 @@ import msgspec
 import typer
 from rich.console import Console
 
+from culvert.compile.authorization.aliases import with_aliases
 from culvert.compile.authorization.evaluate import Decision, evaluate, rehearse
 from culvert.compile.authorization.facts import Connection, HttpRequest
 from culvert.compile.authorization.scope import policies_for
 from culvert.model.key import ObjectKey
-from culvert.model.policy import AuthorizationPolicy
+from culvert.model.policy import AuthorizationPolicy, MeshConfig
 from culvert.model.workload import Workload
 from culvert.model.world import World
 from culvert.sources.manifests import ManifestSource
@@ -73,12 +74,13 @@ def authz(
     pod = world.workloads.get(_key(to, "--to"))
     if pod is None:
         raise typer.BadParameter(f"there is no Pod {to} in the manifests", param_hint="--to")
-    policies = policies_for(world, pod, port)
+    domains = _trust_domains(world)
+    policies = tuple(with_aliases(one, domains) for one in policies_for(world, pod, port))
     connection = Connection(
         source_address=from_address,
         destination_address=pod.addresses[0] if pod.addresses else "",
         destination_port_host=port,
-        principal=_principal(world, source),
+        principal=_principal(domains[0], source),
     )
     request = HttpRequest(method, host, path, _headers(header or [])) if method else None
     decision = evaluate(policies, connection, request)
@@ -98,12 +100,16 @@ def _key(text: str, option: str) -> ObjectKey:
     return ObjectKey(namespace, name)
 
 
-def _principal(world: World, source: str) -> str:
+def _trust_domains(world: World) -> tuple[str, ...]:
+    config = world.mesh_config or MeshConfig()
+    return (config.trust_domain or _TRUST_DOMAIN, *(config.trust_domain_aliases or ()))
+
+
+def _principal(trust_domain: str, source: str) -> str:
     if not source:
         return ""
     account = _key(source, "--from")
-    configured = world.mesh_config.trust_domain if world.mesh_config else None
-    return f"{configured or _TRUST_DOMAIN}/ns/{account.namespace}/sa/{account.name}"
+    return f"{trust_domain}/ns/{account.namespace}/sa/{account.name}"
 
 
 def _headers(lines: list[str]) -> dict[str, str]:

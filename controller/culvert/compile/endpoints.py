@@ -129,5 +129,5 @@ def _lb_endpoint(backend: Backend, target: Target | None, is_http: bool) -> LbEn
         if target.is_local:
             return inbound_endpoint(INBOUND_HTTP if is_http else INBOUND_TCP, address, port_host)
         server_name = server_name_of(target.principal)
-        return tunnel_endpoint(address, port_host, target.tunnel, target.principal, server_name)
+        return tunnel_endpoint(address, port_host, target.tunnel, target.principals, server_name)
     return LbEndpoint(endpoint=EndpointMessage(address=socket_address(address, port_host)))

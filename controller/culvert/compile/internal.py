@@ -5,6 +5,8 @@ Envoy, "Internal listener". Metadata of the endpoint and shared objects of filte
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.address_pb2 import Address, EnvoyInternalAddress
 from envoy.config.core.v3.base_pb2 import Metadata, TransportSocket
@@ -104,11 +106,11 @@ def inbound_endpoint(listener: str, address: str, port_host: int) -> LbEndpoint:
 
 
 def tunnel_endpoint(
-    address: str, port_host: int, tunnel: str, principal: str, server_name: str
+    address: str, port_host: int, tunnel: str, principals: Iterable[str], server_name: str
 ) -> LbEndpoint:
     """A pod of another node; ``tunnel`` is that node's address and port.
 
-    ``port_host`` 0: the port that the connection asked for.
+    It answers as one of ``principals``. ``port_host`` 0: the port that the connection asked for.
     """
     destination = socket_address_text(address, port_host)
     metadata = _endpoint_metadata(destination)
@@ -116,7 +118,7 @@ def tunnel_endpoint(
         {
             "destination": destination,
             "node": tunnel,
-            "principal": principal,
+            "principal": ",".join(principals),
             "server_name": server_name,
         }
     )

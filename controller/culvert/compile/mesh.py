@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from culvert.compile.authorization.aliases import with_aliases
 from culvert.compile.authorization.assignment import assign
 from culvert.compile.authorization.visibility import unseen_at, unseen_in
 from culvert.compile.identities import compile_identities
@@ -59,7 +60,10 @@ def compile_mesh(
             key = DestinationKey(address16(pod.address), port_host)
             destinations[key] = Destination(ProxyListener.POD_LOCAL_HTTP)
     slices = slices_by_service(world.endpoint_slices)
-    of_namespace = policies_by_namespace(world)
+    of_namespace = {
+        namespace: [with_aliases(one, settings.trust_domains) for one in some]
+        for namespace, some in policies_by_namespace(world).items()
+    }
     policies = {
         address: assign(
             of_namespace.get(target.pod.namespace, ()), world.workloads[target.pod], slices

@@ -30,16 +30,22 @@ from culvert.model.world import World
 class Target:
     """How connections to a pod's address go.
 
-    ``principal`` is the SPIFFE ID of ``pod``, which must answer there. ``tunnel`` is the address
-    and port of its node's proxy, empty for a pod of this node; ``judged`` says of such a pod that
-    policies may be for it. Connections to ``excluded_ports`` go to the pod itself.
+    ``principals`` are the SPIFFE ID of ``pod``, as one of which it must answer there: its own, and
+    those under aliases of the trust domain. ``tunnel`` is the address and port of its node's proxy,
+    empty for a pod of this node; ``judged`` says of such a pod that policies may be for it.
+    Connections to ``excluded_ports`` go to the pod itself.
     """
 
-    principal: str
+    principals: tuple[str, ...]
     pod: ObjectKey
     tunnel: str = ""
     judged: bool = False
     excluded_ports: frozenset[int] = frozenset()
+
+    @property
+    def principal(self) -> str:
+        """The SPIFFE ID of the pod in this mesh."""
+        return self.principals[0]
 
     @property
     def is_local(self) -> bool:
@@ -75,18 +81,21 @@ def targets_of(
     enrolment = enrol_pod(workload, namespace, settings)
     if not enrolment.enrolled:
         return {}
-    principal = principal_of(workload, settings)
+    principals = tuple(
+        Identity(domain, workload.namespace, workload.service_account).spiffe_id
+        for domain in settings.trust_domains
+    )
     excluded = enrolment.excluded_inbound_ports
     if workload.node == node_name:
         judged = any(_may_be_for(policy, workload) for policy in policies)
-        target = Target(principal, workload.key, judged=judged, excluded_ports=excluded)
+        target = Target(principals, workload.key, judged=judged, excluded_ports=excluded)
         return dict.fromkeys(workload.addresses, target)
     node = nodes.get(workload.node)
     found = {}
     for address in workload.addresses:
         tunnel = _tunnel(node, address, settings)
         if tunnel:
-            found[address] = Target(principal, workload.key, tunnel, excluded_ports=excluded)
+            found[address] = Target(principals, workload.key, tunnel, excluded_ports=excluded)
     return found
 
 
@@ -182,7 +191,7 @@ class TargetTable:
         self.destinations.pop(key, None)
         if target.tunnel:
             self.destinations[key] = Destination(ProxyListener.POD_MESH)
-            self.clusters[address] = pod_cluster(address, target.tunnel, target.principal)
+            self.clusters[address] = pod_cluster(address, target.tunnel, target.principals)
         elif target.judged:
             self.destinations[key] = Destination(ProxyListener.POD_LOCAL_TCP)
 

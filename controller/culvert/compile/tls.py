@@ -7,6 +7,7 @@ for. A name that is missing falls to one that SDS never issues: such a connectio
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -42,14 +43,16 @@ def server_name_of(principal: str) -> str:
     """The server name (SNI) that stands for a SPIFFE ID, and the name of its secret.
 
     A SPIFFE ID does not fit the syntax of host names, and names of service accounts may have dots.
+    The trust domain is left out: a node that has another name for it is still asked for the same.
     """
-    return sha256(principal.encode()).hexdigest()[:32] + ".spiffe"
+    path = principal.removeprefix("spiffe://").partition("/")[2]
+    return sha256(path.encode()).hexdigest()[:32] + ".spiffe"
 
 
-def upstream_tls(trust_domain: str) -> TransportSocket:
+def upstream_tls(trust_domains: Sequence[str]) -> TransportSocket:
     """Of connections to other nodes.
 
-    The other end must be of the trust domain, and it must be who the connection's filter state says
+    The other end must be of a trust domain, and it must be who the connection's filter state says
     (``SUBJECT_ALT_NAMES``, which holds "-" where nothing is known). A session is never resumed: it
     would carry on with the certificate of the caller who began it.
     """
@@ -59,21 +62,21 @@ def upstream_tls(trust_domain: str) -> TransportSocket:
         {"default_value": NEVER_ISSUED},
     )
     context = UpstreamTlsContext(
-        common_tls_context=_common(as_json(mapper), trust_domain),
+        common_tls_context=_common(as_json(mapper), trust_domains),
         max_session_keys=UInt32Value(value=0),
     )
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 
 
-def downstream_tls(trust_domain: str) -> TransportSocket:
-    """Of connections from other nodes: a certificate of the trust domain is required."""
+def downstream_tls(trust_domains: Sequence[str]) -> TransportSocket:
+    """Of connections from other nodes: a certificate of a trust domain is required."""
     mapper = typed_extension(
         "envoy.tls.certificate_mappers.sni",
         _EXTENSIONS + "cert_mappers.sni.v3.SNI",
         {"default_value": NEVER_ISSUED},
     )
     context = DownstreamTlsContext(
-        common_tls_context=_common(as_json(mapper), trust_domain),
+        common_tls_context=_common(as_json(mapper), trust_domains),
         require_client_certificate=BoolValue(value=True),
         disable_stateless_session_resumption=True,
         disable_stateful_session_resumption=True,
@@ -81,8 +84,7 @@ def downstream_tls(trust_domain: str) -> TransportSocket:
     return TransportSocket(name="envoy.transport_sockets.tls", typed_config=pack(context))
 
 
-def _common(mapper: dict[str, Any], trust_domain: str) -> CommonTlsContext:
-    members = StringMatcher(prefix=f"spiffe://{trust_domain}/ns/")
+def _common(mapper: dict[str, Any], trust_domains: Sequence[str]) -> CommonTlsContext:
     tls13 = TlsParameters.TLSv1_3
     selector = typed_extension(
         "envoy.tls.certificate_selectors.on_demand_secret",
@@ -101,7 +103,11 @@ def _common(mapper: dict[str, Any], trust_domain: str) -> CommonTlsContext:
         combined_validation_context=CommonTlsContext.CombinedCertificateValidationContext(
             default_validation_context=CertificateValidationContext(
                 match_typed_subject_alt_names=[
-                    SubjectAltNameMatcher(san_type=SubjectAltNameMatcher.URI, matcher=members)
+                    SubjectAltNameMatcher(
+                        san_type=SubjectAltNameMatcher.URI,
+                        matcher=StringMatcher(prefix=f"spiffe://{trust_domain}/ns/"),
+                    )
+                    for trust_domain in trust_domains
                 ]
             ),
             validation_context_sds_secret_config=SdsSecretConfig(

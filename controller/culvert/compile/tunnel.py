@@ -11,7 +11,7 @@ address instead of the pod's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -112,10 +112,10 @@ def compile_tunnel(settings: Settings, node_addresses: Iterable[str]) -> tuple[R
     return tuple(resources)
 
 
-def pod_cluster(address: str, tunnel: str, principal: str) -> Resource:
-    """The cluster of another node's pod, whatever its port."""
+def pod_cluster(address: str, tunnel: str, principals: Sequence[str]) -> Resource:
+    """The cluster of another node's pod, whatever its port; it may have any of the principals."""
     name = TUNNEL_CLUSTER_PREFIX + address
-    endpoint = tunnel_endpoint(address, 0, tunnel, principal, server_name_of(principal))
+    endpoint = tunnel_endpoint(address, 0, tunnel, principals, server_name_of(principals[0]))
     return resource(name, internal_cluster_of(name, endpoint))
 
 
@@ -174,7 +174,7 @@ def _tunnel_cluster(settings: Settings) -> Cluster:
         cleanup_interval=duration(_IDLE_SECONDS),
         connect_timeout=duration(settings.connect_timeout_seconds),
         per_connection_buffer_limit_bytes=UInt32Value(value=STREAM_WINDOW_BYTES),
-        transport_socket=upstream_tls(settings.trust_domain),
+        transport_socket=upstream_tls(settings.trust_domains),
     )
     thresholds = cluster.circuit_breakers.thresholds.add()
     for limit in ("max_connections", "max_pending_requests", "max_requests", "max_retries"):
@@ -226,7 +226,7 @@ def _accepting_listener(settings: Settings, node_addresses: tuple[str, ...]) -> 
     first, *others = (socket_address(address, settings.tunnel_port) for address in node_addresses)
     chain = FilterChain(
         name="all",
-        transport_socket=downstream_tls(settings.trust_domain),
+        transport_socket=downstream_tls(settings.trust_domains),
         transport_socket_connect_timeout=duration(_HANDSHAKE_SECONDS),
         filters=[http_filter(_manager())],
     )

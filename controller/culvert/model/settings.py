@@ -70,3 +70,9 @@ class Settings(msgspec.Struct, frozen=True):
     """Where a PeerAuthentication without selector and targets is for the pods of all namespaces."""
     traffic: TrafficOverrides = NOTHING_SAID
     """Defaults for every Service; the Service and its policies may say otherwise."""
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """The trust domain and all others that count as the same, that of this mesh first."""
+        others = (one for one in self.trust_domain_aliases if one != self.trust_domain)
+        return (self.trust_domain, *others)
