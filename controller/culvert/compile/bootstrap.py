@@ -61,6 +61,7 @@ _STAT_PREFIXES = (
     "tcp.service_tcp.",
 )
 _MESH_STAT_PREFIXES = (
+    "cluster.tunnel.ssl.",
     "http.inbound_http.",
     "http.tunnel.",
     "identity.",

@@ -1,14 +1,20 @@
 """What policies say of requests, as lines of the proxy's log, each one JSON object.
 
 A request that is refused, one that an AUDIT policy matches, and one that a dry run would refuse.
-Connections of which only bytes are known are told of by the agent, but for those refused.
+Connections of which only bytes are known are told of by the agent, but for those refused. Another
+node that asks for what it may not ask for is told of as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog, AccessLogFilter, MetadataFilter
+from envoy.config.accesslog.v3.accesslog_pb2 import (
+    AccessLog,
+    AccessLogFilter,
+    MetadataFilter,
+    ResponseFlagFilter,
+)
 from envoy.type.matcher.v3.metadata_pb2 import MetadataMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.matcher.v3.value_pb2 import ValueMatcher
@@ -32,10 +38,30 @@ _REQUEST = _CALLER | {
     "status": "%RESPONSE_CODE%",
 }
 
+_STREAM = {
+    "principal": "%DOWNSTREAM_PEER_URI_SAN%",
+    "presented": "%DOWNSTREAM_LOCAL_URI_SAN%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "destination": "%REQ(:AUTHORITY)%",
+    "method": "%REQ(:METHOD)%",
+    "status": "%RESPONSE_CODE%",
+}
+_NO_ROUTE = "NR"
+"""Envoy, "Response flags"."""
+
 
 def denied_connection_log() -> list[AccessLog]:
     """A line for each connection that policies refuse."""
     return [_log("denied", "connection", None, _CALLER)]
+
+
+def denied_stream_log() -> list[AccessLog]:
+    """A line for each stream that leads to no pod of this node that the connection was for.
+
+    The proxies of the mesh do not ask for such, but in the moment in which a pod goes.
+    """
+    no_route = AccessLogFilter(response_flag_filter=ResponseFlagFilter(flags=[_NO_ROUTE]))
+    return [_log("denied", "stream", no_route, _STREAM)]
 
 
 def request_policy_log() -> list[AccessLog]:

@@ -41,6 +41,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from google.protobuf.wrappers_pb2 import BoolValue, UInt32Value
 
@@ -56,6 +57,7 @@ from culvert.compile.internal import (
 )
 from culvert.compile.names import TUNNEL_CLUSTER, TUNNEL_CLUSTER_PREFIX, socket_address_text
 from culvert.compile.packing import duration, pack, resource
+from culvert.compile.policy_log import denied_stream_log
 from culvert.compile.sockets import KEEPALIVE, socket_address
 from culvert.compile.tcp import tcp_filter
 from culvert.compile.tls import downstream_tls, server_name_of, upstream_tls
@@ -78,6 +80,7 @@ _KEEPALIVE_INTERVAL_SECONDS = 30.0
 _KEEPALIVE_TIMEOUT_SECONDS = 10.0
 _HANDSHAKE_SECONDS = 10.0
 _MAX_REQUESTS = 1 << 30
+_AUTHORITY = r"(\[[^\]]*\]|[^:]*):[1-9][0-9]{0,4}"
 _HTTP_OPTIONS_KEY = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -151,12 +154,19 @@ def _virtual_host(pod: LocalPod, name: str, domains: list[str], cluster: str) ->
     presented = HeaderMatcher(
         name=PRINCIPAL_HEADER, string_match=StringMatcher(exact=pod.principal)
     )
+    # A port has one spelling: with a zero in front it would pass by the hosts for HTTP.
+    spelled = HeaderMatcher(
+        name=":authority",
+        string_match=StringMatcher(safe_regex=RegexMatcher(regex=_AUTHORITY)),
+    )
     return VirtualHost(
         name=name,
         domains=domains,
         routes=[
             Route(
-                match=RouteMatch(connect_matcher=RouteMatch.ConnectMatcher(), headers=[presented]),
+                match=RouteMatch(
+                    connect_matcher=RouteMatch.ConnectMatcher(), headers=[presented, spelled]
+                ),
                 route=RouteAction(cluster=cluster, timeout=duration(0), upgrade_configs=[connect]),
             )
         ],
@@ -271,6 +281,7 @@ def _manager() -> manager_pb2.HttpConnectionManager:
             early_headers(overwrite(PRINCIPAL_HEADER, "%DOWNSTREAM_LOCAL_URI_SAN%"))
         ],
         rds=manager_pb2.Rds(config_source=by_ads, route_config_name=PODS_ROUTES),
+        access_log=denied_stream_log(),
         http_filters=[
             manager_pb2.HttpFilter(
                 name="envoy.filters.http.set_filter_state", typed_config=pack(arrived)

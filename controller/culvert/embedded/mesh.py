@@ -74,6 +74,8 @@ class LocalMesh:
             argv += ["--socket", f"{name}={node.ca_socket}"]
         argv += ["--certificate-lifetime", options.certificate_lifetime]
         argv += ["--root-lifetime", options.root_lifetime, "--log-level", options.log_level]
+        if options.authority_state is not None:
+            argv += ["--state", str(options.authority_state)]
         host = next(iter(self.nodes.values())).node
         with (self._rig.directory / "ca.log").open("ab") as log:
             self.authority = host.start(argv, stdout=log, stderr=log)

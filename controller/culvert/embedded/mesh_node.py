@@ -31,6 +31,8 @@ class MeshOptions:
     """Whether pods have certificates, from an authority that the mesh runs."""
     certificate_lifetime: str = "24h"
     root_lifetime: str = "87600h"
+    authority_state: Path | None = None
+    """Where the authority keeps its keys; else in its memory."""
     log_level: str = "info"
     """Of the agent: ``debug``, ``info``, ``warning`` or ``error``."""
 
