@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from culvert.control.aggregate import Aggregate
@@ -15,6 +16,7 @@ from culvert.model import codes
 from culvert.model.report import NodeReport, ReportedFinding
 from culvert.redirect.abi import Verdict
 from culvert.redirect.report import Acceleration
+from culvert.status.document import CertificateStatus, IdentityStatus, RemarkStatus
 from culvert.status.metrics import StatusCollector
 from culvert.xds.metrics import PrometheusMeter
 from culvert.xds.resource_types import CLUSTER
@@ -36,6 +38,15 @@ ALERTS = {
     "CulvertResourcesRejected",
     "CulvertSourceStale",
 }
+WHO = IdentityStatus(
+    trust_domain="cluster.local",
+    certificates=[CertificateStatus("spiffe://cluster.local/ns/a/sa/b", 0.0, 1.0)],
+    issued_total=1,
+    failures_total={"Refused": 1},
+    live_connections=1,
+    cut_total=1,
+    remarks=[RemarkStatus("audited", "shop/a", 1)],
+)
 SCRAPED = {"instance", "node"}
 """Labels that Prometheus and the ServiceMonitors add."""
 
@@ -50,7 +61,7 @@ MATCHER = re.compile(r'(\w+)(=~|=)"([^"]*)"')
 
 def of_the_agent() -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(StatusCollector(document))
+    registry.register(StatusCollector(lambda: msgspec.structs.replace(document(), identities=WHO)))
     meter = PrometheusMeter(registry)
     meter.pushed(CLUSTER, 1)
     return registry
