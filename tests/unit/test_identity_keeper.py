@@ -389,3 +389,36 @@ def test_clocks_that_differ_are_told_once(ahead_seconds: float, times: int) -> N
     with structlog.testing.capture_logs() as lines:
         keeping(scenario, Issuer(clock_ahead_seconds=ahead_seconds))
     assert len([line for line in lines if "clocks" in line["event"]]) == times
+
+
+def test_authority_that_begins_anew_has_every_certificate_replaced_as_soon_as_it_is_known() -> None:
+    async def scenario(running: Running) -> None:
+        keeper, issuer = running.keeper, running.issuer
+        keeper.want({CLERK, COOK})
+        await asyncio.sleep(1)
+        before = {one.serial for one in keeper.certificates.values()}
+        issuer.authority = Authority("cluster.local", LIFETIMES)
+        await asyncio.sleep(302)
+        at = datetime.fromtimestamp(now_seconds(), UTC)
+        for one in keeper.certificates.values():
+            assert one.serial not in before
+            assert is_trusted(one.chain_pem, keeper.bundle_pem, at)
+        assert keeper.issued_total == 4
+
+    keeping(scenario)
+
+
+def test_authorities_that_disagree_are_not_asked_without_a_pause() -> None:
+    class Two(Issuer):
+        async def _answer(self) -> Authority:
+            self.authority, self.other = self.other, await super()._answer()
+            return self.other
+
+        other = Authority("cluster.local", LIFETIMES)
+
+    async def scenario(running: Running) -> None:
+        running.keeper.want({CLERK, COOK})
+        await asyncio.sleep(100)
+        assert running.keeper.issued_total <= 2 * 200
+
+    keeping(scenario, Two())

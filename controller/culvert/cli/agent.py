@@ -17,6 +17,7 @@ from culvert.cli.json_log import log_as_json
 from culvert.cli.until_signalled import until_signalled
 from culvert.kube.errors import AccessError
 from culvert.leader.connection import ControllerAccess
+from culvert.model.duration import parse_duration_seconds
 from culvert.model.settings import Settings
 from culvert.redirect.attach import AttachError
 from culvert.redirect.loading import LoaderError
@@ -87,6 +88,10 @@ def agent(
     trust_domain: Annotated[
         str, typer.Option(help="The SPIFFE trust domain of the pods' identities.")
     ] = Settings().trust_domain,
+    tunnel_lifetime: Annotated[
+        str,
+        typer.Option(help="How long a connection between nodes takes new streams, e.g. 1h."),
+    ] = "1h",
     root_namespace: Annotated[
         str, typer.Option(help="Where a PeerAuthentication for no pods in particular is for all.")
     ] = Settings().root_namespace,
@@ -122,6 +127,7 @@ def agent(
             redirect_max_bytes=max_redirect_bytes,
             identity=ca_socket is not None,
             trust_domain=trust_domain,
+            tunnel_connection_seconds=_seconds("--tunnel-lifetime", tunnel_lifetime),
             root_namespace=root_namespace,
         ),
         without=frozenset(without or ()),
@@ -143,6 +149,16 @@ def agent(
             log.error("the agent cannot run on this machine", reason=str(error))
     if failed:
         raise typer.Exit(EXIT_MACHINE)
+
+
+def _seconds(option: str, text: str) -> float:
+    try:
+        seconds = parse_duration_seconds(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{option}: {error}") from None
+    if seconds < 1:
+        raise typer.BadParameter(f"{option}: at least 1s")
+    return seconds
 
 
 def _controller_access(service: str | None, token: Path) -> ControllerAccess | None:

@@ -175,7 +175,10 @@ def _virtual_host(pod: LocalPod, name: str, domains: list[str], cluster: str) ->
 
 def _tunnel_cluster(settings: Settings) -> Cluster:
     options = HttpProtocolOptions()
-    options.common_http_protocol_options.idle_timeout.CopyFrom(duration(_IDLE_SECONDS))
+    common = options.common_http_protocol_options
+    common.idle_timeout.CopyFrom(duration(_IDLE_SECONDS))
+    # Envoy looks at certificates in the handshake alone. Streams that are open stay to their end.
+    common.max_connection_duration.CopyFrom(duration(settings.tunnel_connection_seconds))
     options.explicit_http_config.http2_protocol_options.CopyFrom(_http2())
     cluster = Cluster(
         name=TUNNEL_CLUSTER,

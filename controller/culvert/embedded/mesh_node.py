@@ -33,6 +33,7 @@ class MeshOptions:
     root_lifetime: str = "87600h"
     authority_state: Path | None = None
     """Where the authority keeps its keys; else in its memory."""
+    tunnel_lifetime: str = "1h"
     log_level: str = "info"
     """Of the agent: ``debug``, ``info``, ``warning`` or ``error``."""
 
@@ -96,6 +97,7 @@ class MeshNode(NodeView):
         argv += ["--log-level", options.log_level]
         if options.identity:
             argv += ["--ca-socket", str(self.ca_socket)]
+            argv += ["--tunnel-lifetime", options.tunnel_lifetime]
         if not options.accelerate:
             argv += ["--without", "acceleration"]
         if options.fail_open:

@@ -66,6 +66,12 @@ def read_bundle(bundle: str) -> bytes:
     return certificate_pem(*_certificates(bundle, "the bundle"))
 
 
+def leads_to_a_root(certificate: Certificate, bundle_pem: bytes) -> bool:
+    """Whether whoever trusts these roots alone trusts the certificate."""
+    chain = x509.load_pem_x509_certificates(certificate.chain_pem)
+    return _leads_to_a_root(chain, x509.load_pem_x509_certificates(bundle_pem))
+
+
 def _certificates(pem: str, what: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem.encode())

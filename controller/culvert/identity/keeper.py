@@ -16,7 +16,12 @@ from types import MappingProxyType
 import structlog
 
 from culvert.identity import rotation
-from culvert.identity.certificate import Certificate, read_bundle, read_certificate
+from culvert.identity.certificate import (
+    Certificate,
+    leads_to_a_root,
+    read_bundle,
+    read_certificate,
+)
 from culvert.identity.client import Issuer, IssuerError
 from culvert.identity.findings import Failure, finding_of
 from culvert.identity.x509 import make_request, new_key
@@ -234,7 +239,17 @@ class CertificateKeeper:
         self._bundle_due_seconds = self._unix_seconds() + age * (0.5 + 0.5 * self._jitter())
         if bundle_pem != self.bundle_pem:
             self.bundle_pem = bundle_pem
+            self._replace_what_is_not_trusted()
             self._changed()
+
+    def _replace_what_is_not_trusted(self) -> None:
+        """Make due what rests on a root that is gone: an authority began anew without its keys."""
+        for kept in self._kept.values():
+            certificate = kept.certificate
+            if certificate is not None and not leads_to_a_root(certificate, self.bundle_pem):
+                # Not at once: authorities that disagree must not be asked in turn without a pause.
+                soon = rotation.retry_seconds(1, certificate.life_seconds, self._jitter())
+                kept.due_seconds = min(kept.due_seconds, self._unix_seconds() + soon)
 
     def _compare_clocks(self, issuer_unix_seconds: float) -> None:
         ahead = self._unix_seconds() - issuer_unix_seconds

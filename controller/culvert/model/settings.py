@@ -60,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True):
     drain_seconds: float = 30.0
     tunnel_port: int = 15008
     """Where each node's proxy takes connections from other nodes, in host order."""
+    tunnel_connection_seconds: float = 3600.0
+    """Connections between nodes take new streams for so long: the next have new certificates."""
     identity: bool = False
     """Whether pods have certificates, and traffic between nodes is encrypted."""
     trust_domain: str = "cluster.local"
