@@ -73,9 +73,13 @@ class Town:
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
         account: str = "default",
+        number: int | None = None,
     ) -> Pod:
-        """Add a pod; ``program`` is a workload and its arguments."""
-        pod = self.rig.nodes[node].add_pod(name)
+        """Add a pod; ``program`` is a workload and its arguments.
+
+        With the ``number`` of a pod that is gone it has that one's addresses.
+        """
+        pod = self.rig.nodes[node].add_pod(name, number=number)
         self.pods[name] = pod
         document = _object("Pod", name)
         document["metadata"] |= {

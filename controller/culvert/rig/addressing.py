@@ -111,12 +111,18 @@ class NumberPool:
         self._last = 0
         self._taken: set[int] = set()
 
-    def take(self) -> int:
-        """Take a free number.
+    def take(self, wanted: int | None = None) -> int:
+        """Take a free number, or the one that is ``wanted``.
 
         Raises:
             RuntimeError: all are taken.
+            ValueError: the wanted one is.
         """
+        if wanted is not None:
+            if wanted in self._taken or not 1 <= wanted <= self._size:
+                raise ValueError(f"number {wanted} is not free")
+            self._taken.add(wanted)
+            return wanted
         for step in range(1, self._size + 1):
             number = (self._last + step - 1) % self._size + 1
             if number not in self._taken:

@@ -98,20 +98,23 @@ class Node:
         namespace: str = "default",
         uid: str | None = None,
         host_network: bool = False,
+        number: int | None = None,
     ) -> Pod:
         """Make a pod; when that fails half-way nothing of it stays.
 
         ``uid`` defaults to a random UUID, as the API server would give. With ``host_network`` it
-        has a cgroup of its own, but the node's namespace and addresses.
+        has a cgroup of its own, but the node's namespace and addresses. With the ``number`` of a
+        pod that is gone it has that one's addresses.
 
         Raises:
-            ValueError: a pod of this uid exists.
+            ValueError: a pod of this uid exists, or of this number.
             RuntimeError: the node has no address left.
             OSError: the kernel refused.
         """
         pod_uid = str(uuid.uuid4()) if uid is None else uid
-        make = self._make_host_pod if host_network else self._make_pod
-        return self._thread.run(lambda: make(name, namespace, pod_uid))
+        if host_network:
+            return self._thread.run(lambda: self._make_host_pod(name, namespace, pod_uid))
+        return self._thread.run(lambda: self._make_pod(name, namespace, pod_uid, number))
 
     def remove_pod(self, uid: str) -> None:
         """Kill what runs in a pod and remove it; a uid that is not there changes nothing."""
@@ -175,10 +178,10 @@ class Node:
         with suppress(OSError):
             os.close(self.netns_descriptor)
 
-    def _make_pod(self, name: str, namespace: str, uid: str) -> Pod:
+    def _make_pod(self, name: str, namespace: str, uid: str, wanted: int | None) -> Pod:
         if uid in self._pods:
             raise ValueError(f"node {self.name} has a pod of uid {uid} already")
-        number = self._numbers.take()
+        number = self._numbers.take(wanted)
         addresses = self.addresses.pod(number)
         cgroup = self.pods_cgroup / f"pod{uid}"
         label = netns_name(self._rig_id, self.name, f"pod{number}")
