@@ -112,24 +112,16 @@ def _read_answer(connection: socket.socket) -> int:
 
 
 def main() -> None:
-    """Argument: JSON with ``account``, ``accounts``, ``places``, ``hosts`` and ``seconds``."""
+    """Argument: JSON with ``account``, ``accounts``, ``places`` and ``hosts``. Never ends."""
     told: dict[str, Any] = json.loads(sys.argv[1])
     places = [(host, port) for host, port in told["places"]]
     client = Client(told["account"], told["accounts"], places, told["hosts"])
-    end = time.monotonic() + told["seconds"]
-    next_line = 0.0
-    while (now := time.monotonic()) < end:
+    next_line_seconds = 0.0
+    while True:
         client.once()
-        if now >= next_line:
-            next_line = now + _TELL_SECONDS
-            tell(client, done=False)
-    tell(client, done=True)
-
-
-def tell(client: Client, *, done: bool) -> None:
-    """Print how things stand, as one line."""
-    line = {"counts": client.counts, "wrong": client.wrong, "done": done}
-    print(json.dumps(line), flush=True)
+        if time.monotonic() >= next_line_seconds:
+            next_line_seconds = time.monotonic() + _TELL_SECONDS
+            print(json.dumps({"counts": client.counts, "wrong": client.wrong}), flush=True)
 
 
 if __name__ == "__main__":
