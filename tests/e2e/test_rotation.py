@@ -146,10 +146,10 @@ def test_certificates_and_roots_change_under_load_and_no_request_fails(
     )
     build(town)
     assert goes_through(town)
-    seen_roots = [roots(town)]
-    serials = {node: {presented(town, node)} for node in NODES}
-    shaken = handshakes(town)
     with under_load(town) as told:
+        seen_roots = [roots(town)]
+        serials = {node: {presented(town, node)} for node in NODES}
+        shaken = handshakes(town)
         eventually(lambda: roots(town) != seen_roots[0], "a root to come", timeout_seconds=90)
         town.mesh.kill_authority()
         town.mesh.start_authority()
@@ -164,9 +164,15 @@ def test_certificates_and_roots_change_under_load_and_no_request_fails(
                 seen_roots.append(now)
             for node in NODES:
                 serials[node].add(presented(town, node))
-            return len(frozenset.union(*seen_roots) - now) >= roots_gone
+            return (
+                len(frozenset.union(*seen_roots) - now) > roots_gone
+                and all(len(one) > 3 * roots_gone for one in serials.values())
+                and handshakes(town) > shaken + 20 * roots_gone
+            )
 
-        eventually(changed, "the roots to be others", timeout_seconds=90.0 * roots_gone)
+        eventually(
+            changed, "roots, certificates and connections to be others", 90.0 * (roots_gone + 1)
+        )
     shaken = handshakes(town) - shaken
     log = (town.rig.directory / "ca.log").read_text()
     issued = log.count('"certificate issued"')
@@ -176,8 +182,6 @@ def test_certificates_and_roots_change_under_load_and_no_request_fails(
         f"{[len(one) for one in serials.values()]} presented for one identity, "
         f"{shaken} connections between nodes"
     )
-    assert all(len(one) >= 3 * roots_gone for one in serials.values())
-    assert shaken > 10 * roots_gone
     dumps = tmp_path / "dumps"
     dumps.mkdir()
     for name, node in town.mesh.nodes.items():
