@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says something of the machine, not of the code.
+settings.register_profile("culvert", deadline=None)
+settings.load_profile("culvert")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -163,8 +163,8 @@ def test_get_of_the_other_kinds_shows_what_they_do(
         ["strict", "STRICT", "Accepted", "not enforced yet"],
     ]
     assert table(succeeds(control_plane, "get", "-n", namespace, "cvap")) == [
-        ["NAME", "ACTION", "TARGET", "ACCEPTED", "PROGRAMMED"],
-        ["front", "ALLOW", "Accepted", "not enforced yet"],
+        ["NAME", "ACTION", "DRY-RUN", "TARGET", "ACCEPTED", "PROGRAMMED"],
+        ["front", "ALLOW", "false", "Accepted", "not enforced yet"],
     ]
 
 

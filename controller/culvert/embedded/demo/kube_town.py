@@ -18,7 +18,7 @@ from culvert.embedded.demo.town import acceleration_text, read_node
 from culvert.embedded.demo.working_copy import WorkingCopy
 from culvert.embedded.helm import CHARTS, SYSTEM_NAMESPACE, helm, rig_values
 from culvert.embedded.kube_cluster import DEFAULT_NODES, NODE_ADDRESSES, KubeCluster, kube_cluster
-from culvert.embedded.node_view import NodeView
+from culvert.embedded.node_view import NodeView, NotReadyError
 from culvert.rig import Rig
 
 _READY_SECONDS = 60
@@ -184,14 +184,27 @@ class KubeTown:
         await self._kubectl("apply", "-f", str(self._directory))
 
     async def _pods_ready(self) -> None:
-        async with asyncio.timeout(_READY_SECONDS):
-            while True:
-                pods = self._own_pods()
-                wanted = json.loads(await self._kubectl("get", "pods", "-A", "-o", "json"))["items"]
-                count = sum(pod["metadata"]["namespace"] != SYSTEM_NAMESPACE for pod in wanted)
-                if pods and len(pods) == count and all(pod.ready for pod in pods):
-                    return
-                await asyncio.sleep(_POLL_SECONDS)
+        """Raises ``NotReadyError``."""
+        waiting = ""
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                while True:
+                    waiting = await self._waiting_for()
+                    if not waiting:
+                        return
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise NotReadyError(f"not ready within {_READY_SECONDS} s: {waiting}") from None
+
+    async def _waiting_for(self) -> str:
+        """Pods that are not ready; empty where all are."""
+        seen = {(pod.namespace, pod.name): pod.ready for pod in self._own_pods()}
+        listed = json.loads(await self._kubectl("get", "pods", "-A", "-o", "json"))["items"]
+        wanted = [(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in listed]
+        own = [pod for pod in wanted if pod[0] != SYSTEM_NAMESPACE]
+        if not own:
+            return "no pod was made; `kubectl get events -A` says why"
+        return ", ".join(f"pod {'/'.join(pod)}" for pod in own if not seen.get(pod))
 
     async def _install(self, chart: str, *options: str) -> None:
         path = str(CHARTS / chart)
