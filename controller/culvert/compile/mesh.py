@@ -105,15 +105,19 @@ def _http_ports(
 ) -> dict[str, frozenset[int]]:
     """Ports by address that speak HTTP; one of which Services say both is opaque.
 
+    Services of other namespaces than the pod's have a say where none of its own has.
+
     ``pods`` are by address. What a pod speaks at one of its addresses it speaks at the other.
     """
-    said: dict[tuple[ObjectKey, int], bool] = {}
+    own: dict[tuple[ObjectKey, int], bool] = {}
+    of_others: dict[tuple[ObjectKey, int], bool] = {}
     for part in services:
         for port in part.local_ports:
             key = pods[port.address], port.port_host
+            said = own if port.is_own else of_others
             said[key] = said.get(key, True) and port.is_http
     found: dict[ObjectKey, set[int]] = {}
-    for (pod, port_host), is_http in said.items():
+    for (pod, port_host), is_http in {**of_others, **own}.items():
         if is_http:
             found.setdefault(pod, set()).add(port_host)
     return {address: frozenset(found.get(pod, ())) for address, pod in pods.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from types import MappingProxyType
 
 from culvert.compile.names import socket_address_text
@@ -124,11 +124,20 @@ def _settle_endpoints(
                         Severity.WARNING,
                     )
                 )
-                listener = ProxyListener.POD_TCP
+                listener = _for_bytes({known.listener, wanted.listener})
             else:
                 listener = known.listener
             settled[claim.key] = (Destination(listener, known.flags | wanted.flags), owner)
     return {key: destination for key, (destination, _) in settled.items()}, findings
+
+
+def _for_bytes(listeners: Set[ProxyListener]) -> ProxyListener:
+    """The listener for a port of which ``listeners`` are said; policies hold there as at them."""
+    if ProxyListener.POD_MESH in listeners:
+        return ProxyListener.POD_MESH
+    if listeners & {ProxyListener.POD_LOCAL_HTTP, ProxyListener.POD_LOCAL_TCP}:
+        return ProxyListener.POD_LOCAL_TCP
+    return ProxyListener.POD_TCP
 
 
 def _text(key: DestinationKey) -> str:

@@ -54,11 +54,15 @@ class Claim:
 
 
 class LocalPort(NamedTuple):
-    """A port of a pod of this node, and whether the Service says that it speaks HTTP."""
+    """A port of a pod of this node, and whether the Service says that it speaks HTTP.
+
+    ``is_own``: the Service is of the pod's namespace.
+    """
 
     address: str
     port_host: int
     is_http: bool
+    is_own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +228,11 @@ def _claim_address(frame: _Frame, port: ServicePort, address: str, field: str) -
 
 
 def _claim_endpoints(frame: _Frame, port: ServicePort, field: str) -> list[Claim]:
-    """Every endpoint, ready or not: which of them DNS hands out is not for the proxy to judge."""
+    """Every endpoint, ready or not: which of them DNS hands out is not for the proxy to judge.
+
+    But for pods of other namespaces where policies hold: how they are reached is not for this
+    Service to say.
+    """
     is_http = frame.protocol(port).is_http
     addresses = {
         (endpoint.addresses[0], target.port_host)
@@ -232,6 +240,7 @@ def _claim_endpoints(frame: _Frame, port: ServicePort, field: str) -> list[Claim
         for target in part.ports
         if target.name == port.name and target.protocol == port.protocol
         for endpoint in part.endpoints
+        if not _is_of_others(frame, endpoint.addresses[0], target.port_host)
     }
     claims = [
         Claim(
@@ -243,6 +252,15 @@ def _claim_endpoints(frame: _Frame, port: ServicePort, field: str) -> list[Claim
         for address, port_host in addresses
     ]
     return sorted(claims, key=lambda claim: claim.key)
+
+
+def _is_of_others(frame: _Frame, address: str, port_host: int) -> bool:
+    target = frame.targets.get(address)
+    return (
+        target is not None
+        and target.hops(port_host)
+        and target.pod.namespace != frame.service.key.namespace
+    )
 
 
 def _pod_listener(target: Target | None, port_host: int, is_http: bool) -> ProxyListener:
@@ -266,5 +284,8 @@ def _local_ports(frame: _Frame, ports: Sequence[ServicePort]) -> set[LocalPort]:
                 for endpoint in part.endpoints:
                     target = frame.targets.get(endpoint.addresses[0])
                     if target is not None and target.is_local:
-                        found.add(LocalPort(endpoint.addresses[0], of_slice.port_host, is_http))
+                        is_own = target.pod.namespace == frame.service.key.namespace
+                        found.add(
+                            LocalPort(endpoint.addresses[0], of_slice.port_host, is_http, is_own)
+                        )
     return found
