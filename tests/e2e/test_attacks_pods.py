@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -22,6 +23,43 @@ pytestmark = pytest.mark.kernel
 PROXY = ("169.254.77.1", "fd77::1")
 LISTENERS = tuple(range(15001, 15008))
 VAULT = "10.96.0.30"
+CONNECT = """
+import socket, sys
+host, port, way = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+is_ipv6, protocol = way == "mapped to IPv6", 262 if way == "MPTCP" else 0
+made = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_STREAM, protocol)
+made.settimeout(15)
+place = ("::ffff:" + host, port) if is_ipv6 else (host, port)
+if way == "bound to a device":
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+elif way == "marked":
+    made.setsockopt(socket.SOL_SOCKET, 36, 0x1337)
+elif way == "transparent":
+    made.setsockopt(socket.SOL_IP, 19, 1)
+elif way == "repaired":
+    made.setsockopt(socket.IPPROTO_TCP, 19, 1)
+elif way == "fast open, later":
+    made.setsockopt(socket.IPPROTO_TCP, 30, 1)
+try:
+    if way == "fast open":
+        made.settimeout(None)
+        made.sendto(b"hi\\n", socket.MSG_FASTOPEN, place)
+    else:
+        made.connect(place)
+        if way == "twice":
+            made.close()
+            made = socket.create_connection(place, timeout=15)
+        if way == "repaired":
+            made.setsockopt(socket.IPPROTO_TCP, 19, 0)
+        made.sendall(b"hi\\n")
+    print(made.recv(100))
+except OSError as error:
+    print(error)
+"""
+WAYS = (
+    *("plain", "mapped to IPv6", "MPTCP", "fast open", "fast open, later", "bound to a device"),
+    *("marked", "transparent", "repaired", "twice"),
+)
 REQUEST = b"GET /open HTTP/1.1\r\nHost: web\r\n\r\n"
 
 
@@ -65,6 +103,21 @@ def test_pod_of_the_mesh_cannot_connect_to_the_proxy(town: Town) -> None:
             with pytest.raises(PermissionError):
                 town.pods["client-a"].connect((address, port))
     assert town.verdict("node-a", name) == before + len(PROXY) * (len(LISTENERS) + 1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_way_to_connect_leads_past_the_mesh(town: Town, way: str) -> None:
+    before = town.verdict("node-a", "connect_redirected")
+    for host, port in line_places(town):
+        argv = [sys.executable, "-c", CONNECT, host, str(port), way]
+        for client in ("other-a", "client-a"):
+            done = town.pods[client].run(argv)
+            assert done.returncode == 0, done.stderr.decode()
+            # What is forged with TCP_REPAIR is reset by whoever it is sent to.
+            is_served = client == "client-a" and way != "repaired"
+            assert (b"hello from line" in done.stdout) is is_served, (client, host, done.stdout)
+    calls = 2 * len(line_places(town)) * (2 if way == "twice" else 1)
+    assert town.verdict("node-a", "connect_redirected") == before + calls
 
 
 def test_what_was_not_captured_gets_nothing_from_the_proxy(town: Town) -> None:
