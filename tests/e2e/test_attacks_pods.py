@@ -199,6 +199,35 @@ def test_policies_of_another_namespace_say_nothing_of_this_ones_pods(town: Town)
         town.settle()
 
 
+def test_who_leaves_the_mesh_is_refused_by_strict_alone(town: Town) -> None:
+    """Policies judge what comes by a proxy; whether all must is for PeerAuthentication to say."""
+    leaver = town.pod(
+        "node-a",
+        "leaver-a",
+        account="other",
+        annotations={"culvert.dev/exclude-outbound-ports": str(SERVER_PORT)},
+    )
+    town.settle()
+    callers = (leaver, town.pods["stranger-a"], town.pods["stranger-b"])
+    for place in line_places(town):
+        for pod in callers:
+            assert heard(pod.connect(place)).startswith(b"hello"), (pod.name, place)
+    strict = {"selector": {"matchLabels": {"app": "line"}}, "mtls": {"mode": "STRICT"}}
+    kind = {"apiVersion": "culvert.dev/v1alpha1", "kind": "PeerAuthentication"}
+    metadata = {"name": "line", "namespace": "default"}
+    town.write("strict-line", {**kind, "metadata": metadata, "spec": strict})
+    town.settle()
+    before = [town.verdict(node, "strict_refused") for node in town.mesh.nodes]
+    for place in line_places(town):
+        for pod in callers:
+            with pytest.raises(TimeoutError):
+                pod.connect(place, timeout_seconds=1)
+        assert heard(town.pods["client-a"].connect(place)).startswith(b"hello"), place
+    after = [town.verdict(node, "strict_refused") for node in town.mesh.nodes]
+    assert all(now >= then + len(callers) for now, then in zip(after, before, strict=True))
+    town.remove("strict-line")
+
+
 def test_another_pods_address_opens_nothing(town: Town) -> None:
     """Neither on the same node nor on another, though policies go by the address here.
 
