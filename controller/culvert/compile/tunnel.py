@@ -72,6 +72,12 @@ SOURCE_HEADER = "x-culvert-source"
 PRINCIPAL_HEADER = "x-culvert-presented"
 """Inside the listener: the identity that this end of the connection presented."""
 
+_IS_IPV6 = f"request.headers['{SOURCE_HEADER}'].contains(':')"
+_SOURCE_WITH_PORT = (
+    f"%CEL({_IS_IPV6} ? '[' : '')%%REQ({SOURCE_HEADER})%%CEL({_IS_IPV6} ? ']' : '')%:0"
+)
+"""A format string; Envoy's CEL cannot put strings together."""
+
 STREAM_WINDOW_BYTES = 1024 * 1024
 CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
 MAX_STREAMS = 1000
@@ -259,7 +265,7 @@ def _manager() -> manager_pb2.HttpConnectionManager:
     value = filter_state.value
     arrival: Mapping[str, tuple[str, str]] = {
         filter_state.LOCAL_ADDRESS: ("%REQ(:AUTHORITY)%", ""),
-        filter_state.REMOTE_ADDRESS: (f"%REQ({SOURCE_HEADER})%:0", ""),
+        filter_state.REMOTE_ADDRESS: (_SOURCE_WITH_PORT, ""),
         filter_state.PRINCIPAL: ("%DOWNSTREAM_PEER_URI_SAN%", filter_state.HASHABLE),
         filter_state.SOURCE: (f"%REQ({SOURCE_HEADER})%", filter_state.HASHABLE),
         filter_state.SOURCE_IP: (f"%REQ({SOURCE_HEADER})%", filter_state.IP),
