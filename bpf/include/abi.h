@@ -128,6 +128,17 @@ struct cv_original {
 	__u16 is_accepted;		/* 1: this is the proxy's end */
 };
 
+/*
+ * For whom the proxy makes a connection to a pod of this node. Kept with its own socket, and after
+ * the hand-off with the one that the pod accepted.
+ */
+struct cv_client {
+	struct cv_address address;
+	__u64 socket_cookie;		/* of the proxy's socket */
+	__u32 is_accepted;		/* 1: this is the pod's end */
+	__u32 reserved;
+};
+
 /* Somebody whose connections to a pod were refused; the value is how many. */
 struct cv_refused_key {
 	struct cv_address source;
@@ -182,7 +193,10 @@ enum cv_verdict {
 	CV_STRICT_ALLOWED_NODE = 36,
 	CV_STRICT_ALLOWED_SELF = 37,
 	CV_STRICT_REFUSED = 38,
-	CV_VERDICT_COUNT = 39,
+	CV_CLIENT_STORED = 39,
+	CV_CLIENT_FULL = 40,
+	CV_CLIENT_TAKEN = 41,
+	CV_VERDICT_COUNT = 42,
 };
 
 #endif

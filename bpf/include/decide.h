@@ -19,6 +19,14 @@ CV_INLINE int cv_address_is_zero(const struct cv_address *address)
 		address->word_be[3]) == 0;
 }
 
+/* The address of no host, 0.0.0.0 in its mapped form as well. */
+CV_INLINE int cv_address_is_any(const struct cv_address *address)
+{
+	return (address->word_be[0] | address->word_be[1] | address->word_be[3]) == 0 &&
+	       (address->word_be[2] == 0 ||
+		address->word_be[2] == __builtin_bswap32(0x0000ffff));
+}
+
 CV_INLINE int cv_address_equal(const struct cv_address *a, const struct cv_address *b)
 {
 	return a->word_be[0] == b->word_be[0] && a->word_be[1] == b->word_be[1] &&

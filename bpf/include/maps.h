@@ -59,6 +59,14 @@ CV_MAP("hash", __u64, __u32, cv_loopback, CV_PODS_MAX, BPF_F_NO_PREALLOC);
  */
 CV_MAP("lru_hash", struct cv_connection_key, struct cv_original, cv_handoff, CV_HANDOFF_MAX, 0);
 
+/*
+ * Clients' addresses on their way from the proxy's socket to the pod's. An entry lives for the
+ * handshake, and goes with the proxy's socket at the latest: the next on its port must not find it.
+ * Full: the longest unused goes, and its pod sees the node's address.
+ */
+CV_MAP("lru_hash", struct cv_connection_key, struct cv_client, cv_client_handoff, CV_HANDOFF_MAX,
+       0);
+
 /* Full: the connection stays on TCP, counted. */
 CV_MAP("hash", struct cv_connection_key, struct cv_peer, cv_peers, CV_CONNECTIONS_MAX,
        BPF_F_NO_PREALLOC);
@@ -77,6 +85,18 @@ struct cv_originals_table_t {
 __attribute__((section("maps/sk_storage:" CV_PIN "/cv_originals")))
 struct cv_originals_table_t cv_originals = { .flags = BPF_F_NO_PREALLOC };
 BPF_ANNOTATE_KV_PAIR(cv_originals, int, struct cv_original);
+
+/* Whose address a socket of the proxy's, or one that a pod accepted from it, has. */
+struct cv_clients_table_t {
+	int key;
+	struct cv_client leaf;
+	void *(*sk_storage_get)(void *, void *, int);
+	int (*sk_storage_delete)(void *);
+	u32 flags;
+};
+__attribute__((section("maps/sk_storage:" CV_PIN "/cv_clients")))
+struct cv_clients_table_t cv_clients = { .flags = BPF_F_NO_PREALLOC };
+BPF_ANNOTATE_KV_PAIR(cv_clients, int, struct cv_client);
 
 /* Full: the connection stays on TCP, counted. Declared by hand for the same reason. */
 struct cv_sockhash_table_t {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * cgroup/connect4 and connect6: choose the proxy for a pod's outgoing TCP connection, and
- * cgroup/getpeername4 and 6: give the application back the address it asked for, and tell the proxy
- * who calls it. accept() runs these two as well (inet_getname in the kernel's net/ipv4/af_inet.c).
+ * cgroup/getpeername4 and 6: give the application back the address it asked for, tell the proxy who
+ * calls it, and a pod for whom the proxy does. accept() runs these two as well (inet_getname in the kernel's net/ipv4/af_inet.c).
  */
 #include "decide.h"
 #include "maps.h"
@@ -209,6 +209,7 @@ int cv_getpeername4(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk; /* read once: each load is a new pointer to the verifier */
 	struct cv_original *saved;
+	struct cv_client *client;
 	struct cv_address local;
 
 	if (!sk)
@@ -217,6 +218,11 @@ int cv_getpeername4(struct bpf_sock_addr *ctx)
 	if (saved && saved->family == AF_INET && !saved->is_accepted) {
 		ctx->user_ip4 = saved->address.word_be[3];
 		ctx->user_port = saved->port_be;
+		return CV_ALLOW;
+	}
+	client = cv_clients.sk_storage_get(sk, 0, 0);
+	if (client && client->is_accepted) {
+		ctx->user_ip4 = client->address.word_be[3];
 		return CV_ALLOW;
 	}
 	cv_address_from4(&local, sk->src_ip4);
@@ -228,6 +234,7 @@ int cv_getpeername6(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 	struct cv_original *saved;
+	struct cv_client *client;
 	struct cv_address local;
 
 	if (!sk)
@@ -239,6 +246,14 @@ int cv_getpeername6(struct bpf_sock_addr *ctx)
 		ctx->user_ip6[2] = saved->address.word_be[2];
 		ctx->user_ip6[3] = saved->address.word_be[3];
 		ctx->user_port = saved->port_be;
+		return CV_ALLOW;
+	}
+	client = cv_clients.sk_storage_get(sk, 0, 0);
+	if (client && client->is_accepted) {
+		ctx->user_ip6[0] = client->address.word_be[0];
+		ctx->user_ip6[1] = client->address.word_be[1];
+		ctx->user_ip6[2] = client->address.word_be[2];
+		ctx->user_ip6[3] = client->address.word_be[3];
 		return CV_ALLOW;
 	}
 	local.word_be[0] = sk->src_ip6[0];

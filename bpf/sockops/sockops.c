@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * sock_ops: hand the original destination from the client's socket to the proxy's, enrol both ends
+ * sock_ops: hand the original destination from the client's socket to the proxy's, and the client's
+ * address from the proxy's to the pod's that it was going to, enrol both ends
  * of a same-node connection, count the proxy's listening sockets, and forget what closes.
  */
 #include "connection_key.h"
@@ -136,6 +137,64 @@ static inline __attribute__((always_inline)) void cv_handoff_take(struct bpf_soc
 	cv_count(CV_HANDOFF_TAKEN, 0);
 }
 
+/* Proxy, on its way to a pod of this node: for whom, likewise. */
+static inline __attribute__((always_inline)) void cv_client_store(struct bpf_sock_ops *ctx,
+								  struct cv_connection_key *key)
+{
+	struct bpf_sock *sk = ctx->sk;
+	struct cv_client *client;
+	struct cv_local *remote;
+
+	if (!sk)
+		return;
+	client = cv_clients.sk_storage_get(sk, 0, 0);
+	if (!client || client->is_accepted)
+		return;
+	remote = cv_local.lookup(&key->remote);
+	if (!remote || (remote->flags & CV_LOCAL_PROXY_SOURCE))
+		return;
+	client->socket_cookie = bpf_get_socket_cookie(ctx);
+	if (cv_client_handoff.update(key, client)) {
+		cv_count(CV_CLIENT_FULL, 0);
+		return;
+	}
+	bpf_sock_ops_cb_flags_set(ctx, ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	cv_count(CV_CLIENT_STORED, 0);
+}
+
+/* Pod: the accepted socket is told for whom the proxy made it. */
+static inline __attribute__((always_inline)) void cv_client_take(struct bpf_sock_ops *ctx,
+								 struct cv_connection_key *key)
+{
+	struct cv_client *client, *saved;
+	struct cv_connection_key proxy;
+	struct bpf_sock *sk = ctx->sk;
+	struct cv_client none = {};
+
+	if (!sk)
+		return;
+	cv_connection_key_reverse(&proxy, key);
+	client = cv_client_handoff.lookup(&proxy);
+	if (!client)
+		return;
+	saved = cv_clients.sk_storage_get(sk, &none, BPF_SK_STORAGE_GET_F_CREATE);
+	if (saved) {
+		saved->address = client->address;
+		saved->is_accepted = 1;
+	}
+	cv_client_handoff.delete(&proxy);
+	cv_count(CV_CLIENT_TAKEN, 0);
+}
+
+static inline __attribute__((always_inline)) void cv_client_forget(struct bpf_sock_ops *ctx,
+								   struct cv_connection_key *key)
+{
+	struct cv_client *client = cv_client_handoff.lookup(key);
+
+	if (client && client->socket_cookie == bpf_get_socket_cookie(ctx))
+		cv_client_handoff.delete(key);
+}
+
 static inline __attribute__((always_inline)) void cv_count_listener(struct bpf_sock_ops *ctx,
 								    s64 change)
 {
@@ -174,11 +233,13 @@ int cv_sockops(struct bpf_sock_ops *ctx)
 	case BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB:
 		cv_connection_key_of_sockops(&key, ctx);
 		cv_handoff_store(ctx, &key);
+		cv_client_store(ctx, &key);
 		cv_enrol(ctx, &key, 0);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		cv_connection_key_of_sockops(&key, ctx);
 		cv_handoff_take(ctx, &key);
+		cv_client_take(ctx, &key);
 		cv_enrol(ctx, &key, 1);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
@@ -190,6 +251,7 @@ int cv_sockops(struct bpf_sock_ops *ctx)
 		}
 		cv_connection_key_of_sockops(&key, ctx);
 		cv_forget(ctx, &key);
+		cv_client_forget(ctx, &key);
 		break;
 	}
 	return 1;

@@ -125,31 +125,31 @@ def test_proxy_reaches_a_strict_pod(data_path: DataPath, family: socket.AddressF
 
 
 @FAMILIES
-def test_proxy_reaches_a_strict_pod_from_the_address_of_its_client(
+def test_node_is_let_in_by_who_it_is_and_not_by_the_address_it_connects_from(
     data_path: DataPath, family: socket.AddressFamily
 ) -> None:
     server, client = data_path.add_pod("server"), data_path.add_pod("client")
     data_path.require_mtls(server)
-    with served(server, family) as asked, transparent(data_path, client, family) as proxied:
+    with served(server, family) as asked, transparent(data_path, client, family) as made:
         # The answers go to the client, which knows of nothing: the handshake does not end.
-        proxied.settimeout(REFUSED_SECONDS)
+        made.settimeout(REFUSED_SECONDS)
         with pytest.raises(OSError, match=r"timed out|reset"):
-            proxied.connect(asked)
+            made.connect(asked)
     assert data_path.count(Verdict.STRICT_ALLOWED_NODE) >= 1
     assert data_path.count(Verdict.STRICT_REFUSED) == 0
 
 
-def test_port_that_the_proxy_has_used_as_a_clients_lets_nobody_else_in(
+def test_port_that_the_node_has_used_as_a_pods_lets_nobody_else_in(
     data_path: DataPath,
 ) -> None:
     server, client = data_path.add_pod("server"), outsider(data_path)
     data_path.require_mtls(server)
     with served(server) as asked:
-        with transparent(data_path, client, socket.AF_INET) as proxied:
-            proxied.settimeout(REFUSED_SECONDS)
+        with transparent(data_path, client, socket.AF_INET) as made:
+            made.settimeout(REFUSED_SECONDS)
             with pytest.raises(OSError, match=r"timed out|reset"):
-                proxied.connect(asked)
-            used = proxied.getsockname()
+                made.connect(asked)
+            used = made.getsockname()
         with pytest.raises(TimeoutError):
             client.connect(asked, bind=used, timeout_seconds=REFUSED_SECONDS)
 
@@ -315,8 +315,13 @@ def test_node_that_is_not_known_is_refused(data_path: DataPath) -> None:
 def transparent(
     data_path: DataPath, client: Pod, family: socket.AddressFamily
 ) -> Iterator[socket.socket]:
-    """A socket of the proxy's that connects from a pod's address (IP_TRANSPARENT, see ip(7))."""
-    with data_path.proxy.socket(family) as made:
+    """A socket of the node's that connects from a pod's address (IP_TRANSPARENT, see ip(7)).
+
+    Not in the proxy's cgroup, where it would be left unbound (``test_client_address``).
+    """
+    with netns.entered(data_path.node.netns_descriptor):
+        opened = socket.socket(family)
+    with opened as made:
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
         else:

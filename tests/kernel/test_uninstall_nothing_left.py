@@ -61,7 +61,7 @@ def test_removal_frees_programs_maps_and_links(own_data_path: DataPath) -> None:
     loaded = own_data_path.loaded
     programs, maps = ids("prog", loaded.programs), ids("map", loaded.maps)
     links = ids("link", own_data_path.links)
-    assert (len(programs), len(links)) == (9, len(own_data_path.hooks))
+    assert (len(programs), len(links)) == (12, len(own_data_path.hooks))
     used(own_data_path)
     assert remove_data_path(loaded.root)
     assert not loaded.root.exists()

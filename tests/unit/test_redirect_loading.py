@@ -44,17 +44,22 @@ def test_self_test_of_strictness_has_no_say_in_acceleration() -> None:
         ({}, [GOOD, BAD], {}),
         ({}, [STRICT_BAD], {"strict": "strict-node-known: judged as none"}),
         ({"strict": "verifier"}, [], {"strict": "verifier"}),
+        ({"client-address": "verifier"}, [], {"client-address": "verifier"}),
         (
             {"getpeername": "verifier"},
             [],
-            {"getpeername": "verifier", "identity": "needs getpeername: verifier"},
+            {
+                "getpeername": "verifier",
+                "identity": "needs getpeername: verifier",
+                "client-address": "needs getpeername: verifier",
+            },
         ),
     ],
 )
 def test_feature_that_cannot_be_had_says_why_and_leaves_the_others(
     refused: dict[str, str], results: list[CaseResult], changed: dict[str, str]
 ) -> None:
-    all_on = dict.fromkeys(("capture", "getpeername", "identity", "strict"), "on")
+    all_on = dict.fromkeys(("capture", "getpeername", "identity", "client-address", "strict"), "on")
     assert features(refused, results) == {**all_on, **changed}
 
 

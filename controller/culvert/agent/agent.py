@@ -129,6 +129,7 @@ class Agent:
         settings = msgspec.structs.replace(
             options.settings,
             acceleration=options.settings.acceleration and report.acceleration is Acceleration.ON,
+            client_address=report.features.get("client-address") == "on",
         )
         with DataPath(options, report) as data_path:
             await data_path.add_proxy_addresses()

@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from envoy.config.core.v3.base_pb2 import TrafficDirection
-from envoy.config.listener.v3.listener_components_pb2 import FilterChain, ListenerFilter
+from envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.config.route.v3.scoped_route_pb2 import ScopedRouteConfiguration
-from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from google.protobuf.wrappers_pb2 import UInt32Value
 
 from culvert.compile import filter_state
@@ -30,6 +29,7 @@ from culvert.compile.authorization.requests import request_filters, request_rule
 from culvert.compile.clusters import original_destination_cluster
 from culvert.compile.http_manager import http_filter, http_manager, routes_by_destination
 from culvert.compile.internal import INBOUND_HTTP, INBOUND_TCP, internal_cluster
+from culvert.compile.listener_filters import original_addresses
 from culvert.compile.live_log import REFRESH_SECONDS, live_request_log
 from culvert.compile.names import (
     LOCAL_HTTP_CLUSTER,
@@ -37,7 +37,7 @@ from culvert.compile.names import (
     POD_SCOPE_PREFIX,
     socket_address_text,
 )
-from culvert.compile.packing import duration, pack, resource
+from culvert.compile.packing import duration, resource
 from culvert.compile.policy_log import denied_connection_log, request_policy_log
 from culvert.compile.protocol import Protocol
 from culvert.compile.tcp import refusing_filter, tcp_filter
@@ -143,11 +143,7 @@ def _listener(name: str, settings: Settings, *chains: FilterChain) -> Listener:
         stat_prefix=name,
         internal_listener=Listener.InternalListenerConfig(),
         traffic_direction=TrafficDirection.INBOUND,
-        listener_filters=[
-            ListenerFilter(
-                name="envoy.filters.listener.original_dst", typed_config=pack(OriginalDst())
-            )
-        ],
+        listener_filters=original_addresses(keeps_client=settings.client_address),
         filter_chains=chains,
         per_connection_buffer_limit_bytes=UInt32Value(value=settings.connection_buffer_bytes),
     )

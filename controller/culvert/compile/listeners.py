@@ -27,12 +27,10 @@ from envoy.config.listener.v3.listener_components_pb2 import (
     Filter,
     FilterChain,
     FilterChainMatch,
-    ListenerFilter,
 )
 from envoy.config.listener.v3.listener_pb2 import AdditionalAddress, Listener
 from envoy.config.route.v3.route_components_pb2 import Route, RouteAction, RouteMatch, VirtualHost
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
-from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import OriginalDst
 from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
 )
@@ -43,13 +41,14 @@ from culvert.compile.access_log import connection_log, marker_filters, request_l
 from culvert.compile.http_manager import http_filter, http_manager, routes_by_destination
 from culvert.compile.identities import identity_filters
 from culvert.compile.inbound import INBOUND_HTTP_CLUSTER, INBOUND_TCP_CLUSTER
+from culvert.compile.listener_filters import original_addresses
 from culvert.compile.names import (
     POD_HTTP_CLUSTER,
     POD_TCP_CLUSTER,
     TCP_CLUSTER_PREFIX,
     TUNNEL_CLUSTER_PREFIX,
 )
-from culvert.compile.packing import duration, pack, resource
+from culvert.compile.packing import duration, resource
 from culvert.compile.sockets import KEEPALIVE, socket_address
 from culvert.compile.tcp import NO_CLUSTER, tcp_filter
 from culvert.model.desired import Resource
@@ -139,11 +138,9 @@ def _listener(listener: ProxyListener, settings: Settings, filters: Sequence[Fil
         address=first,
         additional_addresses=[AdditionalAddress(address=address) for address in others],
         traffic_direction=TrafficDirection.OUTBOUND,
-        listener_filters=[
-            ListenerFilter(
-                name="envoy.filters.listener.original_dst", typed_config=pack(OriginalDst())
-            )
-        ],
+        listener_filters=original_addresses(
+            keeps_client=settings.client_address and _connects_to_pods(listener, settings)
+        ),
         filter_chains=[
             FilterChain(
                 name="itself",
@@ -158,6 +155,17 @@ def _listener(listener: ProxyListener, settings: Settings, filters: Sequence[Fil
         tcp_backlog_size=UInt32Value(value=ACCEPT_BACKLOG),
         socket_options=KEEPALIVE,
     )
+
+
+def _connects_to_pods(listener: ProxyListener, settings: Settings) -> bool:
+    """Whether its connections may go to a pod of this node with no hop in between.
+
+    Those for HTTP are left out where pools do not know their clients anyway, as they do with
+    identities: each client would have connections of its own to every endpoint of the cluster.
+    """
+    for_bytes = {ProxyListener.SERVICE_TCP, ProxyListener.POD_TCP}
+    for_requests = {ProxyListener.SERVICE_HTTP, ProxyListener.POD_HTTP}
+    return listener in (for_bytes | for_requests if settings.identity else for_bytes)
 
 
 def _host_range(address: str) -> CidrRange:

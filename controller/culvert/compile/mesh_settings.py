@@ -14,14 +14,15 @@ from culvert.model.settings import Settings
 def settings_in_force(settings: Settings, mesh_config: MeshConfig | None) -> Settings:
     """The node's settings with the mesh's in them.
 
-    A MeshConfig can take acceleration away, not give it: whether a kernel may accelerate pods that
-    do not ask is for the node's self-test to say, and ``settings`` have its answer.
+    A MeshConfig can take acceleration and clients' addresses away, not give them: what a kernel can
+    do is for the node's loader to say, and ``settings`` have its answer.
     """
     if mesh_config is None:
         return settings
     changes: dict[str, Any] = {
         "fail_open": mesh_config.fail_open,
         "acceleration_allowed": False if mesh_config.acceleration is False else None,
+        "client_address": False if mesh_config.client_address is False else None,
         "receive_budget_bytes": mesh_config.receive_budget_bytes,
         "excluded_namespaces": mesh_config.excluded_namespaces,
         "trust_domain": mesh_config.trust_domain,

@@ -149,6 +149,7 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
     trust_domain_aliases: tuple[str, ...] | None = None
     fail_open: bool | None = None
     acceleration: bool | None = None
+    client_address: bool | None = None
     receive_budget_bytes: int | None = None
     excluded_namespaces: frozenset[str] | None = None
     traffic: TrafficOverrides = NOTHING_SAID

@@ -64,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Connections between nodes take new streams for so long: the next have new certificates."""
     identity: bool = False
     """Whether pods have certificates, and traffic between nodes is encrypted."""
+    client_address: bool = False
+    """Whether pods are shown their clients' addresses instead of the node's."""
     trust_domain: str = "cluster.local"
     """The SPIFFE trust domain of the mesh."""
     trust_domain_aliases: tuple[str, ...] = ()

@@ -118,6 +118,17 @@ class Original(ctypes.Structure):
     )
 
 
+class Client(ctypes.Structure):
+    """``struct cv_client``."""
+
+    _fields_ = (
+        ("address", AddressBytes),
+        ("socket_cookie", c_uint64),
+        ("is_accepted", c_uint32),
+        ("reserved", c_uint32),
+    )
+
+
 class RefusedKey(ctypes.Structure):
     """``struct cv_refused_key``."""
 
@@ -199,6 +210,9 @@ class Verdict(IntEnum):
     STRICT_ALLOWED_NODE = 36
     STRICT_ALLOWED_SELF = 37
     STRICT_REFUSED = 38
+    CLIENT_STORED = 39
+    CLIENT_FULL = 40
+    CLIENT_TAKEN = 41
 
 
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
@@ -212,6 +226,7 @@ STRUCTURES: dict[str, type[ctypes.Structure]] = {
     "cv_connection_key": ConnectionKey,
     "cv_peer": Peer,
     "cv_original": Original,
+    "cv_client": Client,
     "cv_refused_key": RefusedKey,
     "cv_counter": Counter,
 }

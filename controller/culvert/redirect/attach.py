@@ -62,6 +62,9 @@ def hooks(pods: Path, proxy: Path, root: Path) -> tuple[Hook, ...]:
     """
     return (
         Hook("proxy-getsockopt", "cv_original_dst", proxy, AttachType.CGROUP_GETSOCKOPT),
+        Hook("proxy-setsockopt", "cv_source_address", proxy, AttachType.CGROUP_SETSOCKOPT),
+        Hook("proxy-bind4", "cv_bind4", proxy, AttachType.CGROUP_INET4_BIND),
+        Hook("proxy-bind6", "cv_bind6", proxy, AttachType.CGROUP_INET6_BIND),
         *(() if proxy.is_relative_to(pods) else _hooks_of_both("proxy", proxy)),
         *_hooks_of_both("pods", pods),
         Hook("node-sockops", "cv_node_connect", root, AttachType.CGROUP_SOCK_OPS),

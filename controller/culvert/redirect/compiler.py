@@ -54,12 +54,15 @@ class Program:
 PROGRAMS = (
     Program("cv_connect4", BPF.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_CONNECT),
     Program("cv_connect6", BPF.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_CONNECT),
+    Program("cv_bind4", BPF.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_BIND),
+    Program("cv_bind6", BPF.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_BIND),
     Program("cv_getpeername4", BPF.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET4_GETPEERNAME),
     Program("cv_getpeername6", BPF.CGROUP_SOCK_ADDR, AttachType.CGROUP_INET6_GETPEERNAME),
     Program("cv_sockops", BPF.SOCK_OPS, AttachType.CGROUP_SOCK_OPS),
     Program("cv_node_connect", BPF.SOCK_OPS, AttachType.CGROUP_SOCK_OPS),
     Program("cv_strict_ingress", BPF.CGROUP_SKB, AttachType.CGROUP_INET_INGRESS),
     Program("cv_original_dst", _PROGRAM_TYPE_CGROUP_SOCKOPT, AttachType.CGROUP_GETSOCKOPT),
+    Program("cv_source_address", _PROGRAM_TYPE_CGROUP_SOCKOPT, AttachType.CGROUP_SETSOCKOPT),
     Program("cv_sk_msg", BPF.SK_MSG, AttachType.SK_MSG_VERDICT),
 )
 

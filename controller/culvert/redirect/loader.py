@@ -58,6 +58,9 @@ BPFFS_MAGIC = 0xCAFE4A11
 _FEATURE_OF = {
     "cv_getpeername4": "getpeername",
     "cv_getpeername6": "getpeername",
+    "cv_bind4": "client-address",
+    "cv_bind6": "client-address",
+    "cv_source_address": "client-address",
     "cv_node_connect": "strict",
     "cv_strict_ingress": "strict",
     "cv_sk_msg": "acceleration",
@@ -242,6 +245,8 @@ def features(refused: Mapping[str, str], results: Iterable[CaseResult]) -> dict[
         "capture": "on",
         "getpeername": getpeername,
         "identity": getpeername if getpeername == "on" else f"needs getpeername: {getpeername}",
+        "client-address": refused.get("client-address")
+        or (getpeername if getpeername == "on" else f"needs getpeername: {getpeername}"),
         "strict": refused.get("strict") or _reason(failed) or "on",
     }
 

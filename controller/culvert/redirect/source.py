@@ -12,11 +12,13 @@ from pathlib import Path
 
 PROGRAM_FILES = (
     "sock_addr/connect.c",
+    "sock_addr/bind.c",
     "sockops/sockops.c",
     "sockops/node_connect.c",
     "cgroup_skb/strict.c",
     "sk_msg/sk_msg.c",
     "sockopt/original_dst.c",
+    "sockopt/source_address.c",
 )
 ABI_FILES = ("include/abi.h", "include/maps.h")
 

@@ -39,7 +39,7 @@ _TARGET_KIND = "Service"
 _MODES = {str(mode): mode for mode in MtlsMode}
 _ACTIONS = {str(action): action for action in AuthorizationAction}
 _FAIL_OPEN = {"Closed": False, "Open": True}
-_ACCELERATION = {"Enabled": True, "Disabled": False}
+_ENABLED = {"Enabled": True, "Disabled": False}
 
 
 def traffic_policy(seen: wire.TrafficPolicyObject) -> TrafficPolicy:
@@ -126,7 +126,8 @@ def mesh_config(seen: wire.MeshConfigObject) -> MeshConfig:
         trust_domain=trust_domain(spec.trust_domain, "spec.trustDomain"),
         trust_domain_aliases=None if aliases is None else tuple(sorted({*aliases})),
         fail_open=choice(spec.fail_mode, "spec.failMode", _FAIL_OPEN),
-        acceleration=choice(acceleration.mode, "spec.acceleration.mode", _ACCELERATION),
+        acceleration=choice(acceleration.mode, "spec.acceleration.mode", _ENABLED),
+        client_address=choice(spec.client_address, "spec.clientAddress", _ENABLED),
         receive_budget_bytes=quantity_bytes(
             acceleration.receive_budget, "spec.acceleration.receiveBudget", "64Ki", "1Gi"
         ),

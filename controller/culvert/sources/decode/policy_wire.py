@@ -214,6 +214,7 @@ class MeshConfigSpec(Wire, frozen=True):
     trust_domain_aliases: Strings = None
     fail_mode: str | None = None
     acceleration: AccelerationObject | None = None
+    client_address: str | None = None
     defaults: TrafficSettings | None = None
     access_log: str | None = None
     excluded_namespaces: Strings = None
