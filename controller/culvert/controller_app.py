@@ -18,6 +18,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from culvert.compile.cache import CachedCompiler
+from culvert.compile.mesh_settings import settings_in_force
 from culvert.control.aggregate import Aggregate
 from culvert.control.caller import Callers
 from culvert.control.election import Election
@@ -30,6 +31,7 @@ from culvert.control.serving_certificate import make_serving_certificate
 from culvert.control.status_object import StatusObject, read_status_object
 from culvert.control.status_plan import plan_status
 from culvert.control.status_writer import PLURALS, StatusKey, StatusWriter
+from culvert.controller_authority import ControllerAuthority, ControllerAuthorityOptions
 from culvert.kube.client import KubeClient
 from culvert.kube.reflector import Reflector
 from culvert.kube.timestamps import now_rfc3339
@@ -38,6 +40,8 @@ from culvert.model.key import ObjectKey
 from culvert.model.leader import LeaderEntry
 from culvert.model.outcome import ObjectOutcome
 from culvert.model.report import ReportedFinding
+from culvert.model.settings import Settings
+from culvert.model.world import World
 from culvert.sources.kubernetes.kinds import POLICY_API, judging_kinds
 from culvert.sources.kubernetes.source import KubernetesSource
 from culvert.status.server import make_metrics_application, serve
@@ -55,7 +59,8 @@ class ControllerOptions:
 
     ``service`` names its Service, and with it the Lease and the ConfigMap; ``identity`` is unique
     among all controllers that ever ran; addresses are those to listen on, ports in host order, and
-    agents are sent to ``reports_address`` unless that is every address.
+    agents are sent to ``reports_address`` unless that is every address. Certificates are issued
+    where there is an ``authority``.
     """
 
     namespace: str
@@ -65,6 +70,7 @@ class ControllerOptions:
     reports_address: tuple[str, int]
     http_address: tuple[str, int]
     kubeconfig: Path | None = None
+    authority: ControllerAuthorityOptions | None = None
 
 
 class Controller:
@@ -122,6 +128,7 @@ class _Leader:
         self.aggregate = Aggregate(time.monotonic())
         self._settled = False
         self._desired: Desired | None = None
+        self._trust_domain: str | None = None
         self._outcomes: Mapping[StatusKey, ObjectOutcome] = {}
         self._writer = StatusWriter(api, self._plan, counters.status_written)
         self._events = EventWriter(api, options.identity, counters.event_written)
@@ -143,9 +150,11 @@ class _Leader:
         options = self._options
         identity = make_serving_certificate(options.namespace, options.service)
         account = f"{options.namespace}:{options.agent_service_account}"
-        intake = make_intake(
-            self.aggregate, Callers(self._api, account), answered=self._counters.report_answered
-        )
+        callers = Callers(self._api, account)
+        intake = make_intake(self.aggregate, callers, answered=self._counters.report_answered)
+        authority = self._make_authority()
+        if authority is not None:
+            authority.serve_beside(intake, callers, self._counters.certificate_answered)
         entry = LeaderEntry.of(identity.certificate, options.reports_address)
         listening = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -153,12 +162,26 @@ class _Leader:
                 serve(intake, options.reports_address, tls=identity.context, listening=listening)
             )
             tasks.create_task(self._publish(entry, listening))
+            if authority is not None:
+                tasks.create_task(authority.run())
             for reflector in self._objects.values():
                 tasks.create_task(reflector.run())
             tasks.create_task(self._follow_world())
             tasks.create_task(self._tick())
             tasks.create_task(self._writer.run())
             tasks.create_task(self._events.run())
+
+    def _make_authority(self) -> ControllerAuthority | None:
+        options = self._options
+        if options.authority is None:
+            return None
+        return ControllerAuthority(
+            self._api,
+            options.namespace,
+            options.service,
+            options.authority,
+            lambda: self._trust_domain,
+        )
 
     async def _publish(self, entry: LeaderEntry, listening: asyncio.Event) -> None:
         # Agents come as soon as they can read where to.
@@ -168,6 +191,7 @@ class _Leader:
     async def _follow_world(self) -> None:
         compiler = CachedCompiler(_NO_NODE)
         async for world in self._source.watch():
+            self._take_trust_domain(world)
             self._desired = desired = compiler.compile(world)
             self.aggregate.retain_nodes(world.nodes)
             before = self._outcomes
@@ -176,6 +200,11 @@ class _Leader:
                 if before.get(key) != self._outcomes.get(key):
                     self._writer.mark(key)
             self._state_findings()
+
+    def _take_trust_domain(self, world: World) -> None:
+        if self._options.authority is not None:
+            settings = Settings(trust_domain=self._options.authority.trust_domain)
+            self._trust_domain = settings_in_force(settings, world.mesh_config).trust_domain
 
     async def _tick(self) -> None:
         while True:

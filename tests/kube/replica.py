@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -20,7 +20,9 @@ def free_port() -> int:
 class Replica:
     """One process of ``culvert controller``."""
 
-    def __init__(self, kubeconfig: Path, namespace: str, name: str, log: Path) -> None:
+    def __init__(
+        self, kubeconfig: Path, namespace: str, name: str, log: Path, options: Sequence[str] = ()
+    ) -> None:
         self.name = name
         self.log = log
         self.reports_port, self.http_port = free_port(), free_port()
@@ -31,6 +33,7 @@ class Replica:
                     *("--kubeconfig", str(kubeconfig), "--identity", name),
                     *("--reports-address", f"127.0.0.1:{self.reports_port}"),
                     *("--http-address", f"127.0.0.1:{self.http_port}", "--log-level", "debug"),
+                    *options,
                 ],
                 stdout=out,
                 stderr=out,
@@ -53,13 +56,13 @@ class Replica:
 
 @contextmanager
 def replicas(
-    kubeconfig: Path, namespace: str, directory: Path, *names: str
+    kubeconfig: Path, namespace: str, directory: Path, *names: str, options: Sequence[str] = ()
 ) -> Iterator[list[Replica]]:
-    """Start them; those that still run are killed on leaving."""
+    """Start them, with the same ``options`` besides; those that still run are killed on leaving."""
     with ExitStack() as stack:
         started = []
         for name in names:
-            replica = Replica(kubeconfig, namespace, name, directory / f"{name}.log")
+            replica = Replica(kubeconfig, namespace, name, directory / f"{name}.log", options)
             stack.callback(replica.process.wait)
             stack.callback(replica.process.kill)
             started.append(replica)

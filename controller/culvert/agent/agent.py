@@ -29,8 +29,9 @@ from culvert.agent.status_lines import finding_lines, proxy_status, source_statu
 from culvert.compile.cache import CachedCompiler
 from culvert.compile.node import with_settings_in_force
 from culvert.compile.packing import SECRET_TYPE
-from culvert.identity.client import SocketIssuer
+from culvert.identity.client import ControllerIssuer, Issuer, SocketIssuer
 from culvert.kube.client import KubeClient
+from culvert.leader.connection import ControllerAccess, ControllerConnection
 from culvert.model.codes import MISSING_FOLDER
 from culvert.model.desired import Desired, Snapshot
 from culvert.model.finding import Finding
@@ -93,11 +94,10 @@ class Agent:
         self._proxy_was_there = False
         self._desired_findings: tuple[Finding, ...] = ()
         self._resources: Snapshot | None = None
+        self._to_authority: ControllerConnection | None = None
         self._identities: NodeIdentities | None = None
-        if options.ca_socket is not None:
-            self._identities = NodeIdentities(
-                SocketIssuer(options.ca_socket), self._publish_secrets
-            )
+        if options.settings.identity:
+            self._identities = NodeIdentities(self._issuer(), self._publish_secrets)
         self._sender: ReportSender | None = None
 
     async def run(self) -> None:
@@ -163,15 +163,32 @@ class Agent:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._take_worlds(self._source.watch(), settings))
                 if self._options.controller is not None:
-                    self._sender = ReportSender(
-                        api,
-                        self._options.controller,
-                        self._options.node,
-                        state=self._node_state,
-                        address=self._controller_address,
-                        unix_seconds=time.time,
-                    )
-                    tasks.create_task(self._sender.run())
+                    tasks.create_task(self._report(api, self._options.controller))
+                    if self._identities is not None and self._options.ca_socket is None:
+                        tasks.create_task(self._reach_authority(api, self._options.controller))
+
+    async def _report(self, api: KubeClient, access: ControllerAccess) -> None:
+        self._sender = ReportSender(
+            api,
+            access,
+            self._options.node,
+            state=self._node_state,
+            address=self._controller_address,
+            unix_seconds=time.time,
+        )
+        await self._sender.run()
+
+    async def _reach_authority(self, api: KubeClient, access: ControllerAccess) -> None:
+        # Not that of reports: each looks for a new leader when its own request has failed.
+        async with ControllerConnection(api, access, self._controller_address) as connection:
+            self._to_authority = connection
+            await asyncio.Event().wait()
+
+    def _issuer(self) -> Issuer:
+        socket = self._options.ca_socket
+        if socket is not None:
+            return SocketIssuer(socket)
+        return ControllerIssuer(lambda: self._to_authority)
 
     async def _take_worlds(self, worlds: AsyncIterator[World], settings: Settings) -> None:
         async for world in worlds:

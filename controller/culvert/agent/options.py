@@ -40,9 +40,9 @@ class AgentOptions:
     http_address: tuple[str, int] | None = None
     """Where health and metrics are served besides ``status_socket``; the port is in host order."""
     ca_socket: Path | None = None
-    """Where certificates are asked for, in a mesh without Kubernetes."""
+    """Where certificates are asked for, in a mesh without Kubernetes; else at the controller."""
     controller: ControllerAccess | None = None
-    """Where to report; only for a world from the Kubernetes API."""
+    """Where to report, and the certificate authority; only for a world from the Kubernetes API."""
 
 
 def pod_levels(cgroup_root: Path, pods_cgroup: Path) -> tuple[int, int]:

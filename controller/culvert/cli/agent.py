@@ -13,6 +13,7 @@ from culvert.agent.agent import Agent
 from culvert.agent.options import AgentOptions, KubernetesAccess
 from culvert.cli.exit_status import EXIT_MACHINE
 from culvert.cli.http_address import HttpAddress, parse_http_address
+from culvert.cli.identity_options import parse_trust_domain
 from culvert.cli.json_log import log_as_json
 from culvert.cli.until_signalled import until_signalled
 from culvert.kube.errors import AccessError
@@ -75,12 +76,23 @@ def agent(
         str | None,
         typer.Option(
             metavar="NAMESPACE/SERVICE",
-            help="Service of the controller to report to.",
+            help="Service of the controller to report to, and to get certificates from.",
         ),
     ] = None,
     controller_token: Annotated[
         Path, typer.Option(help="File with the token to show to the controller.")
     ] = Path("/var/run/secrets/culvert.dev/controller/token"),
+    identity: Annotated[
+        bool,
+        typer.Option("--identity", help="Give pods certificates, from the controller."),
+    ] = False,
+    accept_only: Annotated[
+        bool,
+        typer.Option(
+            "--accept-only",
+            help="Take mutual TLS from other nodes, and go to them without: while some have none.",
+        ),
+    ] = False,
     ca_socket: Annotated[
         Path | None,
         typer.Option(help="Give pods certificates, from the authority at this Unix socket."),
@@ -125,8 +137,9 @@ def agent(
             fail_open=fail_open,
             receive_budget_bytes=budget_bytes,
             redirect_max_bytes=max_redirect_bytes,
-            identity=ca_socket is not None,
-            trust_domain=trust_domain,
+            identity=identity or ca_socket is not None,
+            accept_only=accept_only,
+            trust_domain=parse_trust_domain("--trust-domain", trust_domain),
             tunnel_connection_seconds=_seconds("--tunnel-lifetime", tunnel_lifetime),
             root_namespace=root_namespace,
         ),
@@ -139,6 +152,8 @@ def agent(
         raise typer.BadParameter("--controller is for a mesh from the API, not from --manifests")
     if manifests and kubeconfig:
         raise typer.BadParameter("--kubeconfig is for the API, --manifests for folders: give one")
+    if identity and not (controller or ca_socket):
+        raise typer.BadParameter("--identity: certificates come from the --controller: give it")
     structlog.contextvars.bind_contextvars(node=node)
     failed = False
     try:

@@ -30,6 +30,9 @@ def bootstrap(
     max_connections: Annotated[
         int, typer.Option(min=1, help="Most downstream connections.")
     ] = MAX_CONNECTIONS,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="For a mesh whose pods have certificates.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")
     ] = None,
@@ -42,6 +45,7 @@ def bootstrap(
             str(admin_socket),
             max_heap_bytes=max_heap_bytes,
             max_connections=max_connections,
+            identity=identity,
         )
     )
     if output is None:

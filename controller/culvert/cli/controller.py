@@ -13,11 +13,14 @@ import typer
 
 from culvert.cli.exit_status import EXIT_LEADERSHIP_LOST, EXIT_MACHINE
 from culvert.cli.http_address import HttpAddress, parse_http_address
+from culvert.cli.identity_options import parse_lifetime, parse_trust_domain
 from culvert.cli.json_log import log_as_json
 from culvert.cli.until_signalled import until_signalled
 from culvert.control.election import LeadershipLostError
 from culvert.controller_app import Controller, ControllerOptions
+from culvert.controller_authority import ControllerAuthorityOptions
 from culvert.kube.errors import AccessError
+from culvert.model.settings import Settings
 
 # Callers are authenticated, and only the leader listens.
 _REPORTS_ADDRESS = HttpAddress("0.0.0.0", 15443)
@@ -54,11 +57,32 @@ def controller(
         Path | None,
         typer.Option(help="For the API; by default $KUBECONFIG, else the pod's service account."),
     ] = None,
+    issue_certificates: Annotated[
+        bool, typer.Option("--issue-certificates", help="Be the pods' certificate authority.")
+    ] = False,
+    trust_domain: Annotated[
+        str, typer.Option(help="The SPIFFE trust domain, where the MeshConfig says none.")
+    ] = Settings().trust_domain,
+    certificate_lifetime: Annotated[
+        str, typer.Option(help="How long a workload's certificate holds, 10m to 168h.")
+    ] = "24h",
+    authority_secret: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Secret with tls.crt, tls.key, ca.crt of an authority; default: its own.",
+        ),
+    ] = "",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Write what became of objects on all nodes into their status, and findings as Events."""
     log_as_json(log_level)
     log = structlog.get_logger(__name__)
+    authority = ControllerAuthorityOptions(
+        parse_trust_domain("--trust-domain", trust_domain),
+        parse_lifetime("--certificate-lifetime", certificate_lifetime),
+        authority_secret,
+    )
     # A container that starts again in the same pod is another candidate.
     candidate = f"{identity or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
     options = ControllerOptions(
@@ -69,6 +93,7 @@ def controller(
         reports_address=reports_address,
         http_address=http_address,
         kubeconfig=kubeconfig,
+        authority=authority if issue_certificates else None,
     )
     status = 0
     try:

@@ -74,7 +74,7 @@ def targets_of(
     """A pod's addresses that are in the mesh; none where the mesh has no identities.
 
     ``policies`` are those of the pod's namespace. A pod whose node has no address is reached as
-    without identities: there is no proxy to ask.
+    without identities: there is no proxy to ask. So are all of other nodes with ``accept_only``.
     """
     if not settings.identity or not workload.has_own_addresses:
         return {}
@@ -90,6 +90,8 @@ def targets_of(
         judged = any(_may_be_for(policy, workload) for policy in policies)
         target = Target(principals, workload.key, judged=judged, excluded_ports=excluded)
         return dict.fromkeys(workload.addresses, target)
+    if settings.accept_only:
+        return {}
     node = nodes.get(workload.node)
     found = {}
     for address in workload.addresses:

@@ -33,6 +33,12 @@ class ControllerCounters:
             ["result"],
             registry=registry,
         )
+        self._certificates = Counter(
+            "culvert_controller_certificates",
+            "Requests of agents to the certificate authority, by what they were answered.",
+            ["result"],
+            registry=registry,
+        )
 
     def report_answered(self, result: str) -> None:
         """One report."""
@@ -41,6 +47,10 @@ class ControllerCounters:
     def status_written(self, result: str) -> None:
         """One write of a status."""
         self._statuses.labels(result).inc()
+
+    def certificate_answered(self, result: str) -> None:
+        """One certificate issued, or one request refused."""
+        self._certificates.labels(result).inc()
 
     def event_written(self, result: str) -> None:
         """One Event."""

@@ -66,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Whether pods have certificates, and traffic between nodes is encrypted."""
     client_address: bool = False
     """Whether pods are shown their clients' addresses instead of the node's."""
+    accept_only: bool = False
+    """Whether pods of other nodes are called without certificates, as some nodes take none yet."""
     trust_domain: str = "cluster.local"
     """The SPIFFE trust domain of the mesh."""
     trust_domain_aliases: tuple[str, ...] = ()
