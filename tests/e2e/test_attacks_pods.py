@@ -212,10 +212,12 @@ def test_who_leaves_the_mesh_is_refused_by_strict_alone(town: Town) -> None:
     for place in line_places(town):
         for pod in callers:
             assert heard(pod.connect(place)).startswith(b"hello"), (pod.name, place)
-    strict = {"selector": {"matchLabels": {"app": "line"}}, "mtls": {"mode": "STRICT"}}
-    kind = {"apiVersion": "culvert.dev/v1alpha1", "kind": "PeerAuthentication"}
-    metadata = {"name": "line", "namespace": "default"}
-    town.write("strict-line", {**kind, "metadata": metadata, "spec": strict})
+    town.write(
+        "strict-line",
+        namespace("tenant"),
+        peer_authentication("default", "STRICT"),
+        peer_authentication("tenant", "PERMISSIVE"),
+    )
     town.settle()
     before = [town.verdict(node, "strict_refused") for node in town.mesh.nodes]
     for place in line_places(town):
@@ -262,6 +264,16 @@ def namespace(name: str) -> dict[str, Any]:
 
 def addresses_of(pod: Pod) -> tuple[str, str]:
     return pod.ipv4, pod.ipv6
+
+
+def peer_authentication(of_namespace: str, mode: str) -> dict[str, Any]:
+    """For the pods of ``line`` in a namespace."""
+    return {
+        "apiVersion": "culvert.dev/v1alpha1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "line", "namespace": of_namespace},
+        "spec": {"selector": {"matchLabels": {"app": "line"}}, "mtls": {"mode": mode}},
+    }
 
 
 def line_places(town: Town) -> list[tuple[str, int]]:
