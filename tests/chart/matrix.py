@@ -30,6 +30,14 @@ VALUES: dict[str, list[str]] = {
         "proxy.updateStrategy.type=OnDelete",
         "proxy.updateStrategy.rollingUpdate=null",
     ],
+    "identities": ["identity.enabled=true"],
+    "identities, first step": ["identity.enabled=true", "identity.acceptOnly=true"],
+    "identities of an operator": [
+        "identity.enabled=true",
+        "identity.trustDomain=shop.example",
+        "identity.certificateLifetime=1h30m",
+        "identity.existingSecret=cacerts",
+    ],
     "dashboard": ["monitoring.dashboard.enabled=true"],
 }
 

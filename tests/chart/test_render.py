@@ -105,8 +105,10 @@ def test_proxies_are_rolled_out_anew_when_their_bootstrap_changes() -> None:
     assert before["spec"]["template"] != after["spec"]["template"]
 
 
-def test_bootstrap_is_what_the_compiler_makes_but_for_the_name_of_the_node() -> None:
-    config_map = of_kind(rendered("proxy.maxConnections=7"), "ConfigMap", "-proxy")
+@pytest.mark.parametrize("identity", [False, True])
+def test_bootstrap_is_what_the_compiler_makes_but_for_the_name_of_the_node(identity: bool) -> None:
+    values = ("proxy.maxConnections=7", f"identity.enabled={str(identity).lower()}")
+    config_map = of_kind(rendered(*values), "ConfigMap", "-proxy")
     made = json.loads(
         bootstrap_json(
             compile_bootstrap(
@@ -114,6 +116,7 @@ def test_bootstrap_is_what_the_compiler_makes_but_for_the_name_of_the_node() -> 
                 "/run/culvert/agent/xds.sock",
                 "/run/culvert/proxy/admin.sock",
                 max_connections=7,
+                identity=identity,
             )
         )
     )
@@ -139,6 +142,9 @@ def test_agent_may_read_what_it_watches_and_nothing_else() -> None:
         ("node.runRoot=run", "node.runRoot"),
         ("agent.image.digest=latest", "agent.image.digest"),
         ("agent.colour=red", "colour"),
+        ("identity.trustDomain=Shop", "identity.trustDomain"),
+        ("identity.certificateLifetime=soon", "identity.certificateLifetime"),
+        ("identity.enabled=true,controller.enabled=false", "controller.enabled=true"),
         ("monitoring.serviceMonitor.enabled=true", "agent.metrics.enabled"),
         ("monitoring.dashboard.enabled=perhaps", "monitoring.dashboard.enabled"),
     ],

@@ -19,6 +19,7 @@ from culvert.cli.until_signalled import until_signalled
 from culvert.control.election import LeadershipLostError
 from culvert.controller_app import Controller, ControllerOptions
 from culvert.controller_authority import ControllerAuthorityOptions
+from culvert.controller_authority import authority_secret as own_secret
 from culvert.kube.errors import AccessError
 from culvert.model.settings import Settings
 
@@ -83,6 +84,10 @@ def controller(
         parse_lifetime("--certificate-lifetime", certificate_lifetime),
         authority_secret,
     )
+    if authority_secret == own_secret(service):
+        raise typer.BadParameter(
+            f"--authority-secret: '{authority_secret}' is where the controller writes; use another"
+        )
     # A container that starts again in the same pod is another candidate.
     candidate = f"{identity or socket.gethostname()}_{uuid.uuid4().hex[:8]}"
     options = ControllerOptions(
