@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from culvert.model.identity import Identity
 
 from tests.kube.cluster import eventually, kubectl
 from tests.kube.replica import replicas
+from tests.kube.rights import controllers_rights
 from tests.kube.tokens import signed_again
 from tests.unit.certificates import certificates_of, uris_of
 from tests.unit.operator_authority import DAY, files, make
@@ -128,6 +129,14 @@ def _pod(name: str, node: str, account: str) -> dict[str, Any]:
 
 
 @pytest.fixture
+def rights(control_plane: ControlPlane, namespace: str) -> Iterator[Path]:
+    """Those that the chart gives a controller that issues, and reads a Secret ``cacerts``."""
+    values = ("identity.enabled=true", "identity.existingSecret=cacerts")
+    with controllers_rights(control_plane, namespace, *values) as kubeconfig:
+        yield kubeconfig
+
+
+@pytest.fixture
 async def cluster(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Cluster:
     made = Cluster(control_plane, namespace, tmp_path)
     await made.set_up()
@@ -135,10 +144,10 @@ async def cluster(control_plane: ControlPlane, namespace: str, tmp_path: Path) -
 
 
 async def test_agent_gets_certificates_of_its_nodes_pods_alone(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, rights: Path, tmp_path: Path
 ) -> None:
-    plane, token = cluster.plane, await cluster.token()
-    with replicas(plane.kubeconfig, cluster.namespace, tmp_path, "one", options=ISSUING) as (one,):
+    token = await cluster.token()
+    with replicas(rights, cluster.namespace, tmp_path, "one", options=ISSUING) as (one,):
         issued = await cluster.certificate(cluster.clerk, token)
         assert uris_of(issued.chain_pem) == [cluster.clerk.spiffe_id]
         assert 3500 < issued.life_seconds <= 3700
@@ -153,32 +162,38 @@ async def test_agent_gets_certificates_of_its_nodes_pods_alone(
     assert "Traceback" not in said
 
 
-async def test_pod_that_is_new_is_not_refused(cluster: Cluster, tmp_path: Path) -> None:
-    plane, token = cluster.plane, await cluster.token()
-    with replicas(plane.kubeconfig, cluster.namespace, tmp_path, "one", options=ISSUING):
+async def test_pod_that_is_new_is_not_refused(
+    cluster: Cluster, rights: Path, tmp_path: Path
+) -> None:
+    token = await cluster.token()
+    with replicas(rights, cluster.namespace, tmp_path, "one", options=ISSUING):
         assert await cluster.refusal(cluster.cook, token) == "NotOnNode"
         pod = _pod("second-cook", "node-1", "cook")
         await cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(pod))
         assert await cluster.certificate(cluster.cook, token)
 
 
-async def test_tokens_of_others_and_of_before_get_nothing(cluster: Cluster, tmp_path: Path) -> None:
-    plane, token = cluster.plane, await cluster.token()
-    key = plane.directory / "service-account.key"
+async def test_tokens_of_others_and_of_before_get_nothing(
+    cluster: Cluster, rights: Path, tmp_path: Path
+) -> None:
+    token = await cluster.token()
+    key = cluster.plane.directory / "service-account.key"
     now_seconds = int(time.time())
     expired = signed_again(token, key, iat=now_seconds - 7200, exp=now_seconds - 600)
     still_good = signed_again(token, key, exp=now_seconds + 1800)
     audience = await cluster.token(audience="another")
-    with replicas(plane.kubeconfig, cluster.namespace, tmp_path, "one", options=ISSUING):
+    with replicas(rights, cluster.namespace, tmp_path, "one", options=ISSUING):
         assert await cluster.certificate(cluster.clerk, token)
         assert await cluster.certificate(cluster.clerk, still_good), "the signature is not at fault"
         for wrong in (expired, audience, "nonsense"):
             assert await cluster.refusal(cluster.clerk, wrong) == "Unauthenticated"
 
 
-async def test_two_controllers_have_one_authority(cluster: Cluster, tmp_path: Path) -> None:
-    plane, token = cluster.plane, await cluster.token()
-    start = (plane.kubeconfig, cluster.namespace, tmp_path, "one", "two")
+async def test_two_controllers_have_one_authority(
+    cluster: Cluster, rights: Path, tmp_path: Path
+) -> None:
+    token = await cluster.token()
+    start = (rights, cluster.namespace, tmp_path, "one", "two")
     with replicas(*start, options=ISSUING) as both:
         before = await cluster.certificate(cluster.clerk, token)
         secret = await cluster.secret()
@@ -192,8 +207,8 @@ async def test_two_controllers_have_one_authority(cluster: Cluster, tmp_path: Pa
     assert of[0] == of[1], "both rest on the same authority"
 
 
-async def test_provided_authority_signs(cluster: Cluster, tmp_path: Path) -> None:
-    plane, token, now = cluster.plane, await cluster.token(), datetime.now(UTC)
+async def test_provided_authority_signs(cluster: Cluster, rights: Path, tmp_path: Path) -> None:
+    token, now = await cluster.token(), datetime.now(UTC)
     begins, ends = now - DAY, now + 30 * DAY
     root = make("root", begins=begins, ends=ends)
     signing = make("signing", root, path_length=0, begins=begins, ends=ends)
@@ -203,7 +218,7 @@ async def test_provided_authority_signs(cluster: Cluster, tmp_path: Path) -> Non
     }
     secret = {**_object("Secret", "cacerts"), "data": data}
     options = (*ISSUING, "--authority-secret=cacerts")
-    start = (plane.kubeconfig, cluster.namespace, tmp_path, "one")
+    start = (rights, cluster.namespace, tmp_path, "one")
     with replicas(*start, options=options) as (one,):
         await eventually(lambda: one.said("provided authority not used"), "it to miss it")
         assert "cacerts" in one.log.read_text()

@@ -8,32 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from culvert.embedded.control_plane import ControlPlane
 
-from tests.chart.test_render import rendered
 from tests.kube.cluster import eventually
 from tests.kube.replica import Replica, replicas
+from tests.kube.rights import CONTROLLER, controllers_rights
 
-CONTROLLER = "culvert-controller"
 LEASE, CONFIG_MAP = f"lease/{CONTROLLER}", f"configmap/{CONTROLLER}-ca"
-RIGHTS = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
-OWN = ("Lease", "ConfigMap")
 
 
 @pytest.fixture
 def rights(control_plane: ControlPlane, namespace: str) -> Iterator[Path]:
     """The chart's objects about the controller in the namespace; a kubeconfig of its account."""
-    objects = [
-        one
-        for one in rendered(namespace=namespace)
-        if one["kind"] in (*RIGHTS, *OWN) and "controller" in one["metadata"]["name"]
-    ]
-    made = control_plane.kubectl("create", "-f", "-", stdin=yaml.safe_dump_all(objects))
-    assert made.returncode == 0, made.stderr
-    yield control_plane.kubeconfig_for(namespace, CONTROLLER)
-    cluster_wide = yaml.safe_dump_all(one for one in objects if one["kind"].startswith("Cluster"))
-    control_plane.kubectl("delete", "-f", "-", stdin=cluster_wide)
+    with controllers_rights(control_plane, namespace) as kubeconfig:
+        yield kubeconfig
 
 
 @pytest.fixture
