@@ -49,6 +49,15 @@ CV_INLINE int cv_address_is_loopback(const struct cv_address *address)
 	       address->word_be[3] == __builtin_bswap32(1);
 }
 
+/*
+ * Whether a pod may be told that its client has an address. The client's node says so, and could say
+ * any. Applications trust their own address and loopback, which come through no proxy.
+ */
+CV_INLINE int cv_client_is_credible(const struct cv_address *client, const struct cv_address *pod)
+{
+	return !cv_address_is_loopback(client) && !cv_address_equal(client, pod);
+}
+
 CV_INLINE void cv_address_from4(struct cv_address *address, __be32 word_be)
 {
 	address->word_be[0] = 0;

@@ -153,6 +153,10 @@ static inline __attribute__((always_inline)) void cv_client_store(struct bpf_soc
 	remote = cv_local.lookup(&key->remote);
 	if (!remote || (remote->flags & CV_LOCAL_PROXY_SOURCE))
 		return;
+	if (!cv_client_is_credible(&client->address, &key->remote)) {
+		cv_count(CV_CLIENT_REFUSED, 0);
+		return;
+	}
 	client->socket_cookie = bpf_get_socket_cookie(ctx);
 	if (cv_client_handoff.update(key, client)) {
 		cv_count(CV_CLIENT_FULL, 0);

@@ -113,3 +113,14 @@ def test_loopback_is_127_slash_8_in_mapped_form_and_one_in_ipv6(
         mapped = address[:12] == bytes(10) + b"\xff\xff"
         expected = (mapped and address[12] == 127) or address == bytes(15) + b"\x01"
         assert bool(decide.cv_address_is_loopback(address)) == expected
+
+
+@given(client=st.binary(min_size=16, max_size=16), pod=st.binary(min_size=16, max_size=16))
+def test_client_is_credible_but_with_the_pods_own_address_or_loopback(
+    decide: ctypes.CDLL, client: bytes, pod: bytes
+) -> None:
+    loopback = (bytes(15) + b"\x01", bytes(10) + b"\xff\xff" + b"\x7f" + client[:3])
+    for address in (client, pod, *loopback):
+        is_loopback = bool(decide.cv_address_is_loopback(address))
+        expected = address != pod and not is_loopback
+        assert bool(decide.cv_client_is_credible(address, pod)) == expected

@@ -5,8 +5,10 @@ What is refused here is asked for as the proxies of the mesh do, but for one thi
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 
 import pytest
 
@@ -170,6 +172,36 @@ def test_a_source_that_is_no_address_says_nothing_and_breaks_nothing(
         )
         assert greeted(attack(town, client, headers)), values
         assert attack(town, other, headers).data == b"", values
+
+
+def test_pod_is_not_told_that_its_client_is_itself(town: Town, client: Credentials) -> None:
+    """Its node is asked for the client's address, and could say any; applications trust some."""
+    pod = town.pods["web-a"]
+    node = town.rig.nodes["node-a"].addresses
+    request = b"GET /open HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n"
+
+    def seen(authority: str, source: str) -> str:
+        headers = connect_headers(authority, ("x-culvert-source", source))
+        answer = attack(town, client, headers, presented=WEB, data=request)
+        remote: str = json.loads(answer.data.partition(b"\r\n\r\n")[2])["remote"]
+        return remote.rpartition(":")[0]
+
+    for authority, credible, own, lies in (
+        (at(town, "web-a"), "10.244.2.9", node.ipv4, ("127.0.0.1", "127.8.8.8", pod.ipv4)),
+        (
+            f"[{pod.ipv6}]:{SERVER_PORT}",
+            "fd00:10:244:2::9",
+            node.ipv6,
+            ("::1", "0:0::0:1", pod.ipv6),
+        ),
+    ):
+        assert seen(authority, credible).strip("[]") == credible
+        before = town.verdict("node-a", "client_refused")
+        for source in lies:
+            assert seen(authority, source).strip("[]") == own, source
+        # The proxy connects once for each address.
+        addresses = {ip_address(source) for source in lies}
+        assert town.verdict("node-a", "client_refused") == before + len(addresses)
 
 
 def requests(authority: str, elsewhere: str) -> dict[str, list[tuple[str, str]]]:

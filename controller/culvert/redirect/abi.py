@@ -213,6 +213,7 @@ class Verdict(IntEnum):
     CLIENT_STORED = 39
     CLIENT_FULL = 40
     CLIENT_TAKEN = 41
+    CLIENT_REFUSED = 42
 
 
 STRUCTURES: dict[str, type[ctypes.Structure]] = {
