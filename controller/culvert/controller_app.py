@@ -18,7 +18,6 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from culvert.compile.cache import CachedCompiler
-from culvert.compile.mesh_settings import settings_in_force
 from culvert.control.aggregate import Aggregate
 from culvert.control.caller import Callers
 from culvert.control.election import Election
@@ -41,7 +40,6 @@ from culvert.model.leader import LeaderEntry
 from culvert.model.outcome import ObjectOutcome
 from culvert.model.report import ReportedFinding
 from culvert.model.settings import Settings
-from culvert.model.world import World
 from culvert.sources.kubernetes.kinds import POLICY_API, judging_kinds
 from culvert.sources.kubernetes.source import KubernetesSource
 from culvert.status.server import make_metrics_application, serve
@@ -128,11 +126,12 @@ class _Leader:
         self.aggregate = Aggregate(time.monotonic())
         self._settled = False
         self._desired: Desired | None = None
-        self._trust_domain: str | None = None
         self._outcomes: Mapping[StatusKey, ObjectOutcome] = {}
         self._writer = StatusWriter(api, self._plan, counters.status_written)
         self._events = EventWriter(api, options.identity, counters.event_written)
-        self._source = KubernetesSource(api, node=_NO_NODE, kinds=judging_kinds())
+        self._source = KubernetesSource(
+            api, node=_NO_NODE, kinds=judging_kinds(), settings=_settings(options)
+        )
         self._objects: dict[str, Reflector[StatusObject]] = {
             kind: Reflector(
                 api,
@@ -180,7 +179,7 @@ class _Leader:
             options.namespace,
             options.service,
             options.authority,
-            lambda: self._trust_domain,
+            lambda: self._desired.settings.trust_domain if self._desired else None,
         )
 
     async def _publish(self, entry: LeaderEntry, listening: asyncio.Event) -> None:
@@ -191,7 +190,6 @@ class _Leader:
     async def _follow_world(self) -> None:
         compiler = CachedCompiler(_NO_NODE)
         async for world in self._source.watch():
-            self._take_trust_domain(world)
             self._desired = desired = compiler.compile(world)
             self.aggregate.retain_nodes(world.nodes)
             before = self._outcomes
@@ -200,11 +198,6 @@ class _Leader:
                 if before.get(key) != self._outcomes.get(key):
                     self._writer.mark(key)
             self._state_findings()
-
-    def _take_trust_domain(self, world: World) -> None:
-        if self._options.authority is not None:
-            settings = Settings(trust_domain=self._options.authority.trust_domain)
-            self._trust_domain = settings_in_force(settings, world.mesh_config).trust_domain
 
     async def _tick(self) -> None:
         while True:
@@ -248,3 +241,13 @@ class _Leader:
     def _nodes_with(self, finding: ReportedFinding, most: int) -> list[str]:
         # Those that report first are not those on which there are Events already.
         return self.aggregate.nodes_with(finding, most) if self._settled else []
+
+
+def _settings(options: ControllerOptions) -> Settings:
+    """Those on which a judgement of policies depends, as agents are given them."""
+    authority = options.authority
+    if authority is None:
+        return Settings(root_namespace=options.namespace)
+    return Settings(
+        identity=True, trust_domain=authority.trust_domain, root_namespace=options.namespace
+    )

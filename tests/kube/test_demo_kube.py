@@ -28,6 +28,10 @@ def test_demo_on_an_api_server_fails_no_request_and_leaves_nothing() -> None:
         for node in document["reading"]["nodes"]:
             assert node["envoy"]["requests"] > 0
             assert node["kernel"]["sockmap_bytes"] > 0
+        assert any(node["envoy"]["tls_streams"] for node in document["reading"]["nodes"])
+        refused = [one for one in document["reading"]["clients"] if one["is_refused"]]
+        assert refused
+        assert all(one["requests"] == 0 < one["failures"] for one in refused)
         assert leftovers(rig_id) == []
         assert not list(BPFFS.glob(f"culvert-{rig_id}-*"))
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 from culvert.embedded.control_plane import ControlPlane
 from culvert.embedded.control_plane.binaries import KUBERNETES_VERSION
-from culvert.embedded.demo.cast import CALLS_ANNOTATION, calls, find_cast, is_refused, owns_pods
+from culvert.embedded.demo.cast import CALLS_ANNOTATION, calls, find_cast, owns_pods
 from culvert.embedded.demo.client_logs import read_clients
 from culvert.embedded.demo.readings import NodeReading, Reading
 from culvert.embedded.demo.scenario import ADDED_REPLICAS, Action
@@ -23,6 +23,7 @@ from culvert.rig import Rig
 
 _READY_SECONDS = 60
 _POLL_SECONDS = 0.3
+_PARTS = ("deployment/culvert-controller", "daemonset/culvert-agent", "daemonset/culvert-proxy")
 _BAD_ANNOTATION = "culvert.dev/request-timeout"
 
 
@@ -69,10 +70,10 @@ class KubeTown:
         await self._up.wait()
         said(f"etcd, kube-apiserver and kube-controller-manager {KUBERNETES_VERSION} run")
         await self._install("culvert-crds", "--create-namespace")
-        await self._install("culvert", *rig_values(self._rig))
-        said("helm install culvert-crds, culvert")
-        for part in ("agent", "proxy"):
-            await self._rolled_out(f"daemonset/culvert-{part}", SYSTEM_NAMESPACE)
+        await self._install("culvert", *rig_values(self._rig), "--set=identity.enabled=true")
+        said("helm install culvert-crds, culvert --set identity.enabled=true")
+        for part in _PARTS:
+            await self._rolled_out(part, SYSTEM_NAMESPACE)
         cluster = self._cluster
         assert cluster is not None
         self._views = [cluster.installed(name) for name in self._rig.nodes]
@@ -177,10 +178,7 @@ class KubeTown:
 
     async def _apply(self, wanted: Callable[[Mapping[str, Any]], bool]) -> None:
         # The rig registers its nodes by itself.
-        # Identities are not issued there yet, so nobody is refused.
-        self._manifests.publish(
-            lambda one: one.get("kind") != "Node" and not is_refused(one) and wanted(one)
-        )
+        self._manifests.publish(lambda one: one.get("kind") != "Node" and wanted(one))
         await self._kubectl("apply", "-f", str(self._directory))
 
     async def _pods_ready(self) -> None:
