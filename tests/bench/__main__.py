@@ -21,6 +21,8 @@ from tests.bench.cases import Case, all_cases, matching, one_at_a_time
 from tests.bench.control_plane import ControlPlane, NotConvergedError, measure_control_plane
 from tests.bench.document import render
 from tests.bench.goals import paired, ratio_text
+from tests.bench.identity import measure_identities
+from tests.bench.identity_figures import Identities
 from tests.bench.idle_cases import IdleCase, measure_idle_cases
 from tests.bench.kept import keep
 from tests.bench.proof import WrongWayError, prove_ways
@@ -51,8 +53,8 @@ _FAILURES = (
     ApiUnreachable,
 )
 _ROOT = Path(__file__).resolve().parents[2]
-_PARTS = ("rows", "idle", "control-plane", "propagation", "reports")
-_KEPT_APART = {"propagation", "reports"}
+_PARTS = ("rows", "idle", "control-plane", "propagation", "reports", "identity")
+_KEPT_APART = {"propagation", "reports", "identity"}
 
 
 def bench(
@@ -68,7 +70,8 @@ def bench(
 ) -> None:
     """Measure, show the tables, and write docs/benchmarks.md unless only a part was asked for.
 
-    The parts propagation and reports keep their own results, and are written for themselves.
+    The parts propagation, reports and identity keep their own results, and are written for
+    themselves.
     """
     console = Console()
     rounds, seconds = (2, 1) if quick else (rounds, seconds)
@@ -80,6 +83,7 @@ def bench(
     command, machine = _command(sys.argv[1:]), describe_machine()
     propagation: Propagation | None = None
     reports: Reports | None = None
+    identities: Identities | None = None
     try:
         if "propagation" in parts:
             figures = _measure_propagation(console, quick=quick)
@@ -90,6 +94,10 @@ def bench(
             # Nor has Envoy in this.
             bare_machine = dict(list(machine.items())[:-2])
             reports = measure_reports(nodes, bare_machine, command, console.print)
+        if "identity" in parts:
+            identities = measure_identities(
+                rounds, seconds, concurrency, machine, command, console.print
+            )
         if "control-plane" in parts:
             control_plane = measure_control_plane(console.print)
         if {"rows", "idle"} & set(parts):
@@ -130,9 +138,11 @@ def bench(
     others = set(parts) - _KEPT_APART
     whole = not only and set(variants) == set(VARIANTS) and others == set(_PARTS) - _KEPT_APART
     if quick or (others and not whole):
-        console.print(render(results, propagation, reports), highlight=False, markup=False)
+        console.print(
+            render(results, propagation, reports, identities), highlight=False, markup=False
+        )
         return
-    written = keep(docs, results if others else None, propagation, reports)
+    written = keep(docs, results if others else None, propagation, reports, identities)
     console.print(f"written to {written}")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.bench.cases import BULK_RATES, NEW_CONNECTIONS, REQUESTS
 from tests.bench.control_plane import ControlPlane
 from tests.bench.goals import goals, paired, ratio_text
+from tests.bench.identity_document import render_identities
+from tests.bench.identity_figures import Identities
 from tests.bench.idle_cases import IdleCase
 from tests.bench.markdown import markdown_table
 from tests.bench.propagation_document import render_propagation
@@ -23,11 +25,14 @@ _MIB = 2**20
 
 
 def render(
-    results: Results, propagation: Propagation | None = None, reports: Reports | None = None
+    results: Results,
+    propagation: Propagation | None = None,
+    reports: Reports | None = None,
+    identities: Identities | None = None,
 ) -> str:
     """The whole document: the prose of ``document.md`` with the run's tables in their places.
 
-    The parts propagation and reports are runs of their own.
+    The parts propagation, reports and identity are runs of their own.
     """
     tables = {
         "machine": markdown_table(("", ""), results.machine.items()),
@@ -45,6 +50,7 @@ def render(
         "control_plane": _control_plane(results.control_plane),
         "propagation": render_propagation(propagation),
         "reports": render_reports(reports),
+        "identities": render_identities(identities),
     }
     text = _PROSE.read_text()
     for name, table in tables.items():

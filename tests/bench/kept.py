@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench import propagation_figures, reports_figures, results
+from tests.bench import identity_figures, propagation_figures, reports_figures, results
 from tests.bench.document import render
 from tests.bench.figure import draw
+from tests.bench.identity_figures import Identities
 from tests.bench.propagation_figures import Propagation
 from tests.bench.reports_figures import Reports
 from tests.bench.results import Results
@@ -17,13 +18,14 @@ def keep(
     measured: Results | None,
     propagation: Propagation | None,
     reports: Reports | None = None,
+    identities: Identities | None = None,
 ) -> Path:
     """Keep what was measured now, and write the document of it and of what is kept of the rest.
 
     Returns the document.
 
     Raises:
-        OSError: nothing was ever measured but the propagation and the reports.
+        OSError: nothing was ever measured but what is kept apart.
     """
     folder = docs / "benchmarks"
     folder.mkdir(exist_ok=True)
@@ -40,7 +42,12 @@ def keep(
         reports_path.write_bytes(reports_figures.to_json(reports))
     elif reports_path.exists():
         reports = reports_figures.from_json(reports_path.read_bytes())
+    identities_path = folder / "identities.json"
+    if identities is not None:
+        identities_path.write_bytes(identity_figures.to_json(identities))
+    elif identities_path.exists():
+        identities = identity_figures.from_json(identities_path.read_bytes())
     document = docs / "benchmarks.md"
     rows = results.from_json(rows_path.read_bytes())
-    document.write_text(render(rows, propagation, reports))
+    document.write_text(render(rows, propagation, reports, identities))
     return document

@@ -30,8 +30,8 @@ PLAIN_NODE = "node-plain"
 
 HTTP, TCP, BULK = "http", "tcp", "bulk"
 PROTOCOL = {HTTP: "http", TCP: "tcp", BULK: "tcp"}
-_OUTBOUND = {"http": ProxyListener.SERVICE_HTTP, "tcp": ProxyListener.SERVICE_TCP}
-_INBOUND = {"http": ProxyListener.POD_HTTP, "tcp": ProxyListener.POD_TCP}
+OUTBOUND = {"http": ProxyListener.SERVICE_HTTP, "tcp": ProxyListener.SERVICE_TCP}
+INBOUND = {"http": ProxyListener.POD_HTTP, "tcp": ProxyListener.POD_TCP}
 _PORT = 80
 
 
@@ -110,9 +110,9 @@ class Scene:
         for kind in self._servers:
             protocol, route = PROTOCOL[kind], self.routes["b", kind]
             self.sidecars["client-b"].capture_outbound(
-                route.address, route.port, _OUTBOUND[protocol]
+                route.address, route.port, OUTBOUND[protocol]
             )
-            self.sidecars[f"{kind}-b"].capture_inbound(SERVER_PORT, _INBOUND[protocol])
+            self.sidecars[f"{kind}-b"].capture_inbound(SERVER_PORT, INBOUND[protocol])
 
     def _pod(self, variant: str, name: str) -> Pod:
         meshed = variant in "cd"

@@ -36,6 +36,8 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import (
     http_connection_manager_pb2 as manager_pb2,
 )
 
+from tests.bench.identity_tls import Certificates, add_mutual_tls
+
 _GROUP_ID = 1337
 """Of the sidecar, so that iptables knows its connections from the application's."""
 _START_SECONDS = 30.0
@@ -101,11 +103,14 @@ class Sidecar:
         self._log = directory / f"sidecar-{pod.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, world: World, concurrency: int) -> None:
-        """Start Envoy and wait until it serves."""
-        self._bootstrap.write_text(
-            bootstrap_json(sidecar_bootstrap(world, self._pod.name, str(self._admin_socket)))
-        )
+    def start(
+        self, world: World, concurrency: int, tls: tuple[Certificates, str] | None = None
+    ) -> None:
+        """Start Envoy and wait until it serves; with ``tls`` as a service account."""
+        bootstrap = sidecar_bootstrap(world, self._pod.name, str(self._admin_socket))
+        if tls is not None:
+            add_mutual_tls(bootstrap, *tls)
+        self._bootstrap.write_text(bootstrap_json(bootstrap))
         envoy = Path(sys.executable).with_name("envoy")
         argv = ["setpriv", "--regid", str(_GROUP_ID), "--clear-groups", str(envoy)]
         argv += ["-c", str(self._bootstrap), "--disable-hot-restart", "--log-level", "warning"]
