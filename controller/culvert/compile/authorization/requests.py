@@ -198,11 +198,19 @@ def _request_condition(condition: Condition) -> Permission:
 
 
 def _principal(pattern: str) -> Principal:
-    return _identity(_regex_of(pattern, ".*"))
+    if pattern.startswith("*") and pattern != "*":
+        return _identity(_regex(re.escape(_SCHEME) + ".*" + re.escape(pattern[1:])))
+    if pattern.endswith("*"):
+        return _identity(StringMatcher(prefix=_SCHEME + pattern[:-1]))
+    return _identity(StringMatcher(exact=_SCHEME + pattern))
 
 
 def _namespace(pattern: str) -> Principal:
-    return _identity(f"[^/]+/ns/{_regex_of(pattern, '[^/]*')}/sa/[^/]+")
+    if "*" not in pattern:
+        # Neither a trust domain nor a service account has a slash in it.
+        return _identity(StringMatcher(contains=f"/ns/{pattern}/sa/"))
+    name = _regex_of(pattern, "[^/]*")
+    return _identity(_regex(f"{re.escape(_SCHEME)}[^/]+/ns/{name}/sa/[^/]+"))
 
 
 def _regex_of(pattern: str, anything: str) -> str:
@@ -215,10 +223,24 @@ def _regex_of(pattern: str, anything: str) -> str:
     return re.escape(pattern)
 
 
-def _identity(regex: str) -> Principal:
-    whole = StringMatcher(safe_regex=RegexMatcher(regex=re.escape(_SCHEME) + regex))
+def _fitting(pattern: str) -> StringMatcher:
+    """What is there and fits a pattern. Comparing is many times faster than a regex."""
+    if pattern == "*":
+        return _regex("(?s).+")
+    if pattern.endswith("*"):
+        return StringMatcher(prefix=pattern[:-1])
+    if pattern.startswith("*"):
+        return StringMatcher(suffix=pattern[1:])
+    return StringMatcher(exact=pattern)
+
+
+def _regex(regex: str) -> StringMatcher:
+    return StringMatcher(safe_regex=RegexMatcher(regex=regex))
+
+
+def _identity(value: StringMatcher) -> Principal:
     return Principal(
-        filter_state=FilterStateMatcher(key=filter_state.PRINCIPAL, string_match=whole)
+        filter_state=FilterStateMatcher(key=filter_state.PRINCIPAL, string_match=value)
     )
 
 
@@ -263,20 +285,26 @@ def _host(pattern: str) -> Permission:
 
 
 def _header(name: str, pattern: str) -> Permission:
-    return _header_regex(name, "(?s)" + _regex_of(pattern, ".*"))
+    return _header_value(name, _fitting(pattern))
 
 
 def _header_regex(name: str, regex: str) -> Permission:
-    value = StringMatcher(safe_regex=RegexMatcher(regex=regex))
+    return _header_value(name, _regex(regex))
+
+
+def _header_value(name: str, value: StringMatcher) -> Permission:
     return Permission(header=HeaderMatcher(name=name, string_match=value))
 
 
 def _path(pattern: str) -> Permission:
-    return _path_regex("(?s)" + _regex_of(pattern, ".*"))
+    return _path_value(_fitting(pattern))
 
 
 def _path_regex(regex: str) -> Permission:
-    value = StringMatcher(safe_regex=RegexMatcher(regex=regex))
+    return _path_value(_regex(regex))
+
+
+def _path_value(value: StringMatcher) -> Permission:
     return Permission(url_path=PathMatcher(path=value))
 
 
