@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 from culvert.embedded.control_plane import ControlPlane
 from culvert.embedded.kube_cluster import KubeCluster, kube_cluster
 from culvert.model.identity import Identity
 from culvert.rig import Rig
 
-from tests.kube.cluster import Town, eventually, http_server, kubectl, service
+from tests.kube.cluster import Document, Town, eventually, http_server, kubectl, service
 from tests.kube.release import AGENT, CHART, CONTROLLER, PROXY, helm, installed, rolled_out
-from tests.kube.requests import address_of, client_in, load, serves
+from tests.kube.requests import address_of, client_in, fetch, load, serves
 from tests.kube.test_chart import may
 
 pytestmark = pytest.mark.kernel
 
+ANOTHER_AGENT = "--set=agent.podAnnotations.again=yes"
 OWN_SECRET = "secrets/culvert-controller-authority"
 CONTROLLER_MAY = (
     (True, f"get {OWN_SECRET}"),
@@ -26,6 +30,26 @@ CONTROLLER_MAY = (
     (False, "list secrets"),
     (False, "patch secrets"),
 )
+
+
+def policy(namespace: str, account: str) -> Document:
+    """Nobody but this service account may call."""
+    principal = f"cluster.local/ns/{namespace}/sa/{account}"
+    return {
+        "apiVersion": "culvert.dev/v1alpha1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": "callers"},
+        "spec": {"rules": [{"from": [{"source": {"principals": [principal]}}]}]},
+    }
+
+
+def programmed(town: Town) -> bool:
+    """Whether the controller says of the policy that all nodes enforce it."""
+    shown = town.cluster.plane.kubectl(
+        *("--namespace", town.namespace, "get", "authorizationpolicy/callers", "--output=json"),
+    )
+    conditions = json.loads(shown.stdout).get("status", {}).get("conditions", [])
+    return any(one["type"] == "Programmed" and one["status"] == "True" for one in conditions)
 
 
 def handshakes(cluster: KubeCluster) -> tuple[int, int]:
@@ -80,6 +104,22 @@ async def test_switched_on_step_by_step_traffic_goes_on_and_ends_up_in_mutual_tl
                     await eventually(lambda: min(handshakes(cluster)) > 0, "mutual TLS")
                 assert summary["requests"] > 0
                 assert summary["failures"] == 0, summary
+
+                await town.apply(policy(namespace, "nobody-here"))
+                await eventually(lambda: programmed(town), "the policy to be in force")
+                await eventually(lambda: asyncio.run(fetch(client, url)) is None, "a refusal")
+                await town.apply(policy(namespace, "default"))
+                await serves(client, url)
+
+                before = handshakes(cluster)
+                async with load(client, url) as summary:
+                    await town.kubectl("rollout", "restart", "deployment/web")
+                    await town.rolled_out("web")
+                    await helm(control_plane, "upgrade", "culvert", str(CHART), *on, ANOTHER_AGENT)
+                    await rolled_out(control_plane, AGENT)
+                assert summary["requests"] > 0
+                assert summary["failures"] == 0, summary
+                assert handshakes(cluster)[0] >= before[0], "Envoy has not been restarted"
 
                 for allowed, request in CONTROLLER_MAY:
                     where = "--namespace=culvert-system"
