@@ -122,8 +122,28 @@ def mesh_config(town: Town, mode: str) -> None:
     town.settle()
 
 
-def test_pod_sees_the_client_of_its_own_node_and_of_another(town: Town) -> None:
+def judge(town: Town) -> None:
+    """A policy for the servers that lets the clients in: all comes by the listeners that judge."""
+    for kind in ("line", "web"):
+        town.label(kind, app=kind)
+    client = {"source": {"principals": ["cluster.local/ns/default/sa/client"]}}
+    town.write(
+        "policy",
+        {
+            "apiVersion": "culvert.dev/v1alpha1",
+            "kind": "AuthorizationPolicy",
+            "metadata": {"name": "clients", "namespace": "default"},
+            "spec": {"rules": [{"from": [client]}]},
+        },
+    )
+    town.settle()
+
+
+@pytest.mark.parametrize("judged", [False, True], ids=["plain", "judged"])
+def test_pod_sees_the_client_of_its_own_node_and_of_another(town: Town, judged: bool) -> None:
     build(town)
+    if judged:
+        judge(town)
     assert seen(town, "line") == expected(town, "line")
     assert seen(town, "web") == expected(town, "web")
     assert town.verdict("node-a", "client_stored") == town.verdict("node-a", "client_taken")
@@ -132,6 +152,7 @@ def test_pod_sees_the_client_of_its_own_node_and_of_another(town: Town) -> None:
 def test_no_request_goes_in_a_connection_that_is_another_clients(town: Town) -> None:
     """All clients have one identity, so that nothing but the address keeps them apart."""
     build(town)
+    judge(town)
     with ExitStack() as stack:
         held = [
             (client, place, stack.enter_context(client.connect(place)))
