@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,10 +27,13 @@ async def helm(plane: ControlPlane, *arguments: str) -> str:
 
 @asynccontextmanager
 async def installed(
-    cluster: KubeCluster, chart: Path = CHART, parts: tuple[str, ...] = (AGENT, PROXY, CONTROLLER)
+    cluster: KubeCluster,
+    chart: Path = CHART,
+    parts: tuple[str, ...] = (AGENT, PROXY, CONTROLLER),
+    values: Sequence[str] = (),
 ) -> AsyncIterator[list[str]]:
-    """Both charts, until leaving; gives the values that an upgrade repeats."""
-    plane, values = cluster.plane, rig_values(cluster.rig)
+    """Both charts, until leaving; gives the values that an upgrade repeats, with those given."""
+    plane, values = cluster.plane, [*rig_values(cluster.rig), *values]
     await helm(plane, "install", "crds", str(CHARTS / "culvert-crds"), "--create-namespace")
     try:
         await helm(plane, "install", "culvert", str(chart), *values)

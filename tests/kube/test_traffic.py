@@ -1,7 +1,7 @@
 """Traffic while Deployments, Services and namespaces of a real API server change.
 
 One cluster for all tests of this file: two nodes, each with a real agent, Envoy and data path.
-Every test has a namespace of its own.
+Every test has a namespace of its own. The long variant is the same with identities, by the chart.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from culvert.embedded.control_plane import ControlPlane
 from culvert.embedded.kube_cluster import KubeCluster, kube_cluster
+from culvert.embedded.node_view import NodeView
 from culvert.rig import Rig
 
 from tests.kube.cluster import (
@@ -22,6 +23,7 @@ from tests.kube.cluster import (
     http_server,
     service,
 )
+from tests.kube.release import installed
 from tests.kube.requests import address_of, client_in, fetch, load, serves
 
 pytestmark = [pytest.mark.kernel, pytest.mark.asyncio(loop_scope="module")]
@@ -29,12 +31,24 @@ pytestmark = [pytest.mark.kernel, pytest.mark.asyncio(loop_scope="module")]
 MESH = {"culvert.dev/mesh": "enabled"}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def cluster(control_plane: ControlPlane) -> AsyncIterator[KubeCluster]:
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=["plain", pytest.param("identity", marks=pytest.mark.long)],
+)
+async def cluster(
+    request: pytest.FixtureRequest, control_plane: ControlPlane
+) -> AsyncIterator[KubeCluster]:
     with Rig() as rig:
         async with kube_cluster(rig, control_plane) as running:
-            await running.start_mesh()
-            yield running
+            if request.param == "plain":
+                await running.start_mesh()
+                yield running
+                return
+            async with installed(running, values=["--set=identity.enabled=true"]):
+                yield running
+                tunnels = running.installed("node-a").envoy_stats("cluster.tunnel.ssl.handshake")
+                assert sum(tunnels.values()) > 0, "what went to node-b went by mutual TLS"
 
 
 @pytest.fixture
@@ -53,9 +67,15 @@ def has_endpoints(town: Town, name: str) -> bool:
     return bool(shown.stdout.strip())
 
 
+def agent_of(cluster: KubeCluster, node: str) -> NodeView:
+    """The agent of a node: a process of the tests, or a pod of the chart."""
+    started = cluster.mesh[node]
+    return cluster.installed(node) if started.agent is None else started
+
+
 def redirected(cluster: KubeCluster, node: str = "node-a") -> int:
     """Connections that the node's programs have brought to its proxy."""
-    return cluster.mesh[node].status().verdicts["connect_redirected"].count
+    return agent_of(cluster, node).status().verdicts["connect_redirected"].count
 
 
 async def test_rolling_restart_under_load_fails_no_request(
@@ -166,7 +186,7 @@ async def test_external_name_is_left_alone_and_said_so(cluster: KubeCluster, tow
     await eventually(
         lambda: any(
             one.subject == subject and "example.com" in one.message
-            for one in cluster.mesh["node-a"].status().findings
+            for one in agent_of(cluster, "node-a").status().findings
         ),
         "a finding about the ExternalName",
     )
@@ -180,7 +200,7 @@ async def test_label_of_the_namespace_takes_running_pods_in_and_out(
     await town.rolled_out("web")
     url = f"http://{await address_of(town)}/"
     await serves(client, url)
-    node = cluster.mesh["node-a"]
+    node = agent_of(cluster, "node-a")
     for label, captured in (("disabled", False), ("enabled", True), ("disabled", False)):
         await town.kubectl(
             "label", "--overwrite", "namespace", town.namespace, f"culvert.dev/mesh={label}"
