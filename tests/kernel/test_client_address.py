@@ -139,6 +139,20 @@ def test_connection_that_the_proxy_makes_for_itself_has_the_nodes_address(
 
 
 @FAMILIES
+def test_bound_to_no_address_in_particular_the_proxy_connects_for_itself(
+    data_path: DataPath, family: socket.AddressFamily
+) -> None:
+    server = data_path.add_pod("server")
+    data_path.apply()
+    asked = Peer(own(server, family), PORT)
+    with server.listen(asked) as listener, data_path.proxy.socket(family) as near:
+        near.bind((ANY[family], 0))
+        near.connect(asked)
+        assert seen_by(listener) == near.getsockname()[:2]
+    assert data_path.count(Verdict.CLIENT_STORED) == 0
+
+
+@FAMILIES
 def test_port_of_a_connection_that_ended_untaken_brings_nobody_its_client(
     data_path: DataPath, family: socket.AddressFamily
 ) -> None:
