@@ -19,6 +19,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from culvert.compile import filter_state
 from culvert.compile.bootstrap import bootstrap_json, compile_bootstrap
 from culvert.compile.identities import compile_identities
@@ -35,6 +36,7 @@ from culvert.compile.tcp import tcp_filter
 from culvert.model.desired import Resource
 from culvert.model.policy import AssignedPolicy
 from culvert.model.settings import Settings
+from culvert.model.token_issuer import TokenIssuer
 from culvert.sources.manifests import ManifestSource
 from culvert.xds.debounce import Debounce
 from culvert.xds.server import XdsServer
@@ -104,7 +106,10 @@ def front(name: str, port: int, cluster: str, identities: Resource) -> Resource:
 
 
 def compile_all(
-    sets: list[list[Any]], questions: Iterable[Question], numbers: Mapping[str, int]
+    sets: list[list[Any]],
+    questions: Iterable[Question],
+    numbers: Mapping[str, int],
+    issuers: tuple[TokenIssuer, ...],
 ) -> dict[str, dict[str, Resource]]:
     assigned = [[AssignedPolicy(one) for one in policies] for policies in sets]
     identities = compile_identities(numbers)
@@ -114,8 +119,10 @@ def compile_all(
         for version in (4, 6)
     }
     asked = {(one.set, one.port) for one in questions if one.method}
+    settings = msgspec.structs.replace(SETTINGS, token_issuers=issuers)
+    names = [one.issuer for one in issuers]
     resources = [
-        *compile_inbound(SETTINGS),
+        *compile_inbound(settings),
         compile_connection_listener(SETTINGS, {a: some for a, some in by_address.items() if some}),
         front("bytes", BYTES_PORT, INBOUND_TCP_CLUSTER, identities),
         front("requests", REQUESTS_PORT, INBOUND_HTTP_CLUSTER, identities),
@@ -123,7 +130,7 @@ def compile_all(
     for index, port in sorted(asked):
         for version in (4, 6):
             resources += compile_request_scopes(
-                pod_address(index, version), [port], assigned[index]
+                pod_address(index, version), [port], assigned[index], names
             )
     snapshot: dict[str, dict[str, Resource]] = {}
     for one in resources:
@@ -182,9 +189,14 @@ def ask(question: Question, numbers: Mapping[str, int]) -> bool:
 
 
 async def main() -> None:
-    """Arguments: a folder with ``questions.json`` and a manifest folder for each set; envoy."""
+    """Arguments: a folder with ``questions.json``, ``issuers.json`` and a folder of manifests for
+    each set; envoy.
+    """
     folder, envoy = Path(sys.argv[1]), sys.argv[2]
     questions = [Question(**one) for one in json.loads((folder / "questions.json").read_text())]
+    issuers = msgspec.json.decode(
+        (folder / "issuers.json").read_bytes(), type=tuple[TokenIssuer, ...]
+    )
     sets = []
     for index in range(1 + max(one.set for one in questions)):
         world = ManifestSource((folder / f"set-{index}",)).read()
@@ -209,7 +221,7 @@ async def main() -> None:
             stderr=log,
         )
         try:
-            generation = server.publish(compile_all(sets, questions, numbers))
+            generation = server.publish(compile_all(sets, questions, numbers, issuers))
             await server.wait_synced(generation, timeout_seconds=60)
             answers = []
             for question in questions:

@@ -12,14 +12,17 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from culvert.compile.authorization.evaluate import evaluate, may_allow, rehearse
 from culvert.compile.authorization.facts import Connection, HttpRequest
 from culvert.model.key import ObjectKey
+from culvert.model.token_issuer import TokenIssuer
 from culvert.sources.manifests import ManifestSource
 
 from tests.e2e.judging_proxy import pod_address
+from tests.e2e.tokens import ISSUER, TOKEN_CASES, tokens
 from tests.unit.test_authorization import SETS, facts
 
 pytestmark = pytest.mark.kernel
@@ -34,8 +37,9 @@ Facts = tuple[Connection, HttpRequest | None]
 class Court:
     """Sets of policies with questions about each, put to Envoy all at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, issuers: Sequence[TokenIssuer] = ()) -> None:
         self.folder = folder
+        (folder / "issuers.json").write_bytes(msgspec.json.encode(issuers))
         self.sets = 0
         self.questions: list[tuple[int, Facts]] = []
 
@@ -179,6 +183,18 @@ def test_random_policies_are_decided_alike_by_evaluator_and_envoy(tmp_path: Path
     found = disagreements(court, evaluator=evaluated, envoy=court.decided())
     assert found == [], f"seed {seed}"
     assert court.logged() == court.said(), f"seed {seed}"
+
+
+def test_conditions_on_tokens_are_decided_alike_by_evaluator_and_envoy(tmp_path: Path) -> None:
+    court, wanted = Court(tmp_path, [ISSUER]), []
+    for condition, allowed in TOKEN_CASES:
+        for action in ("ALLOW", "DENY"):
+            court.add(
+                [{"action": action, "rules": [{"when": [condition]}]}], list(tokens().values())
+            )
+            wanted += [(name in allowed) == (action == "ALLOW") for name in tokens()]
+    found = disagreements(court, by_hand=wanted, evaluator=court.evaluated(), envoy=court.decided())
+    assert found == []
 
 
 ACCOUNTS = [("shop", "cart"), ("shop", "web"), ("other", "cart")]

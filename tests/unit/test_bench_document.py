@@ -79,7 +79,7 @@ def test_compiler_in_the_agent_is_named() -> None:
 
 def test_parts_that_were_not_measured_say_so() -> None:
     text = render(dataclasses.replace(_RESULTS, rows=[], idle=[], control_plane=None))
-    assert text.count("Not measured in this run.") == 8
+    assert text.count("Not measured in this run.") == 9
 
 
 def test_results_survive_json() -> None:

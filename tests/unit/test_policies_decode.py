@@ -97,7 +97,30 @@ def test_modes_and_actions_are_read() -> None:
     assert read("AuthorizationPolicy", {}).action is AuthorizationAction.ALLOW
 
 
+KEY = {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}
+
+
+def issuers(*keys: object, **more: object) -> dict[str, Any]:
+    jwks = msgspec.json.encode({"keys": keys}).decode()
+    return {"tokenIssuers": [{"issuer": "https://one", "jwks": jwks, **more}]}
+
+
+def test_issuers_of_tokens_are_read() -> None:
+    [one] = read("MeshConfig", issuers(KEY, audiences=["shop"])).token_issuers
+    assert (one.issuer, one.audiences) == ("https://one", ("shop",))
+
+
 BAD = [
+    ("MeshConfig", issuers(KEY, jwks="{"), "spec.tokenIssuers[0].jwks"),
+    ("MeshConfig", issuers(), "spec.tokenIssuers[0].jwks"),
+    ("MeshConfig", issuers({"kty": "oct", "k": "AA"}), "spec.tokenIssuers[0].jwks keys[0].kty"),
+    ("MeshConfig", issuers({"kty": "EC", "crv": "P-256"}), "spec.tokenIssuers[0].jwks keys[0]"),
+    ("MeshConfig", issuers({**KEY, "d": "AA"}), "spec.tokenIssuers[0].jwks keys[0]"),
+    (
+        "MeshConfig",
+        {"tokenIssuers": issuers(KEY)["tokenIssuers"] * 2},
+        "spec.tokenIssuers[1].issuer",
+    ),
     ("TrafficPolicy", {}, "spec.targetRefs"),
     ("TrafficPolicy", {"targetRefs": [{"kind": "Pod", "name": "web"}]}, "spec.targetRefs[0]"),
     ("TrafficPolicy", {"targetRefs": [{"kind": "Service"}]}, "spec.targetRefs[0].name"),

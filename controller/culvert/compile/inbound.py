@@ -41,6 +41,7 @@ from culvert.compile.packing import duration, resource
 from culvert.compile.policy_log import denied_connection_log, request_policy_log
 from culvert.compile.protocol import Protocol
 from culvert.compile.tcp import refusing_filter, tcp_filter
+from culvert.compile.tokens import token_filters
 from culvert.model.desired import Resource
 from culvert.model.policy import AssignedPolicy
 from culvert.model.settings import Settings
@@ -55,7 +56,8 @@ def compile_inbound(settings: Settings) -> tuple[Resource, ...]:
     manager.scoped_routes.CopyFrom(routes_by_destination("pods"))
     manager.access_log.extend([*request_policy_log(), live_request_log()])
     manager.access_log_options.access_log_flush_interval.CopyFrom(duration(REFRESH_SECONDS))
-    for index, judge in enumerate(request_filters()):
+    judges = (*token_filters(settings.token_issuers), *request_filters())
+    for index, judge in enumerate(judges):
         manager.http_filters.insert(index, judge)
     clusters = (
         internal_cluster(INBOUND_HTTP_CLUSTER, INBOUND_HTTP),
@@ -102,9 +104,15 @@ def compile_connection_listener(
 
 
 def compile_request_scopes(
-    address: str, ports_host: Iterable[int], policies: Sequence[AssignedPolicy]
+    address: str,
+    ports_host: Iterable[int],
+    policies: Sequence[AssignedPolicy],
+    issuers: Sequence[str] = (),
 ) -> Iterable[Resource]:
-    """The routes of one pod's ports that speak HTTP, with the policies on each."""
+    """The routes of one pod's ports that speak HTTP, with the policies on each.
+
+    ``issuers`` are those of tokens that are verified.
+    """
     for port_host in sorted(ports_host):
         destination = POD_SCOPE_PREFIX + socket_address_text(address, port_host)
         yield resource(
@@ -128,7 +136,9 @@ def compile_request_scopes(
                                     ),
                                 )
                             ],
-                            typed_per_filter_config=request_rules(at_port(policies, port_host)),
+                            typed_per_filter_config=request_rules(
+                                at_port(policies, port_host), issuers
+                            ),
                         )
                     ],
                 ),

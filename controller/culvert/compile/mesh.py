@@ -71,11 +71,14 @@ def compile_mesh(
         for address, target in local.items()
         if target.judged
     }
+    issuers = [one.issuer for one in settings.token_issuers]
     scopes = (
         scope
         for pod in pods
         if pod.http_ports
-        for scope in compile_request_scopes(pod.address, pod.http_ports, policies[pod.address])
+        for scope in compile_request_scopes(
+            pod.address, pod.http_ports, policies[pod.address], issuers
+        )
     )
     resources = (
         compile_identities(world.identity_numbers),
@@ -93,7 +96,11 @@ def compile_mesh(
         if pod.address in policies
     }
     findings = (
-        *(one for policy in world.authorization_policies.values() for one in unseen_in(policy)),
+        *(
+            one
+            for policy in world.authorization_policies.values()
+            for one in unseen_in(policy, issuers)
+        ),
         *unseen_at(judged),
     )
     in_force = {address: some for address, some in policies.items() if some}

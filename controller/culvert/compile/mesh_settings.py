@@ -27,6 +27,7 @@ def settings_in_force(settings: Settings, mesh_config: MeshConfig | None) -> Set
         "excluded_namespaces": mesh_config.excluded_namespaces,
         "trust_domain": mesh_config.trust_domain,
         "trust_domain_aliases": mesh_config.trust_domain_aliases,
+        "token_issuers": mesh_config.token_issuers,
         "traffic": merge(settings.traffic, mesh_config.traffic),
     }
     said = {name: value for name, value in changes.items() if value is not None}

@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from culvert.model.key import ObjectKey
+from culvert.model.token_issuer import TokenIssuer
 from culvert.model.traffic import NOTHING_SAID, TrafficOverrides
 
 MESH_CONFIG_NAME = "default"
@@ -147,6 +148,7 @@ class MeshConfig(msgspec.Struct, frozen=True, kw_only=True):
     generation: int = 0
     trust_domain: str | None = None
     trust_domain_aliases: tuple[str, ...] | None = None
+    token_issuers: tuple[TokenIssuer, ...] | None = None
     fail_open: bool | None = None
     acceleration: bool | None = None
     client_address: bool | None = None

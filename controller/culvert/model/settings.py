@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from culvert.model.redirect import ProxyListener
+from culvert.model.token_issuer import TokenIssuer
 from culvert.model.traffic import NOTHING_SAID, TrafficOverrides
 
 
@@ -72,6 +73,8 @@ class Settings(msgspec.Struct, frozen=True):
     """The SPIFFE trust domain of the mesh."""
     trust_domain_aliases: tuple[str, ...] = ()
     """Trust domains whose identities count as those of the mesh: that of before a renaming."""
+    token_issuers: tuple[TokenIssuer, ...] = ()
+    """Whose JSON Web Tokens are believed, for policies that ask for claims."""
     root_namespace: str = "culvert-system"
     """Where a PeerAuthentication without selector and targets is for the pods of all namespaces."""
     traffic: TrafficOverrides = NOTHING_SAID

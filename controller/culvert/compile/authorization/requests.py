@@ -32,6 +32,7 @@ from google.protobuf.wrappers_pb2 import UInt32Value
 from xds.core.v3.cidr_pb2 import CidrRange as AddressRange
 
 from culvert.compile import filter_state
+from culvert.compile.authorization.claims import fitting, token_test
 from culvert.compile.authorization.patterns import AMBIGUOUS_PATH
 from culvert.compile.http import DESTINATION_HEADER
 from culvert.compile.packing import pack
@@ -64,8 +65,13 @@ def request_filters() -> tuple[manager_pb2.HttpFilter, ...]:
     )
 
 
-def request_rules(policies: Iterable[AuthorizationPolicy]) -> Mapping[str, AnyMessage]:
-    """What routes say of the filters, by filter; ``policies`` are all those for the pod's port."""
+def request_rules(
+    policies: Iterable[AuthorizationPolicy], issuers: Sequence[str] = ()
+) -> Mapping[str, AnyMessage]:
+    """What routes say of the filters, by filter; ``policies`` are all those for the pod's port.
+
+    ``issuers`` are those of tokens that are verified.
+    """
     ordered = sorted(policies, key=lambda one: one.key)
     of = {
         (action, dry_run): [
@@ -76,17 +82,20 @@ def request_rules(policies: Iterable[AuthorizationPolicy]) -> Mapping[str, AnyMe
     }
     in_force, tried = of[_ALLOW, False], of[_ALLOW, True]
     filters = (
-        _filter(AUDIT_FILTER, shadow=_rules_of(of[_AUDIT, False] + of[_AUDIT, True], RBAC.ALLOW)),
+        _filter(
+            AUDIT_FILTER,
+            shadow=_rules_of(of[_AUDIT, False] + of[_AUDIT, True], RBAC.ALLOW, issuers),
+        ),
         _filter(
             DENY_FILTER,
-            rules=_rules_of(of[_DENY, False], RBAC.DENY),
-            shadow=_rules_of(of[_DENY, True], RBAC.DENY),
+            rules=_rules_of(of[_DENY, False], RBAC.DENY, issuers),
+            shadow=_rules_of(of[_DENY, True], RBAC.DENY, issuers),
         ),
         _filter(
             ALLOW_FILTER,
-            rules=_rules_of(in_force, RBAC.ALLOW),
+            rules=_rules_of(in_force, RBAC.ALLOW, issuers),
             # What would be allowed is what any of them allows.
-            shadow=_rules_of(in_force + tried, RBAC.ALLOW) if tried else None,
+            shadow=_rules_of(in_force + tried, RBAC.ALLOW, issuers) if tried else None,
         ),
     )
     return {
@@ -105,7 +114,9 @@ def _filter(name: str, rules: RBAC | None = None, shadow: RBAC | None = None) ->
     )
 
 
-def _rules_of(policies: Iterable[AuthorizationPolicy], action: RBAC.Action) -> RBAC | None:
+def _rules_of(
+    policies: Iterable[AuthorizationPolicy], action: RBAC.Action, issuers: Sequence[str]
+) -> RBAC | None:
     """Rules that do ``action`` where one of the policies matches; None without policies."""
     found = list(policies)
     if not found:
@@ -114,12 +125,12 @@ def _rules_of(policies: Iterable[AuthorizationPolicy], action: RBAC.Action) -> R
     for policy in found:
         for index, rule in enumerate(policy.rules):
             rules.policies[f"{policy.key}/{index}"].CopyFrom(
-                _policy(rule, is_deny=policy.action is _DENY)
+                _policy(rule, issuers, is_deny=policy.action is _DENY)
             )
     return rules
 
 
-def _policy(rule: Rule, *, is_deny: bool) -> Policy:
+def _policy(rule: Rule, issuers: Sequence[str], *, is_deny: bool) -> Policy:
     of_source = [one for one in rule.conditions if one.key.startswith("source.")]
     of_request = [one for one in rule.conditions if not one.key.startswith("source.")]
     return Policy(
@@ -139,7 +150,7 @@ def _policy(rule: Rule, *, is_deny: bool) -> Policy:
                         if rule.operations
                         else []
                     ),
-                    *map(_request_condition, of_request),
+                    *(_request_condition(one, issuers) for one in of_request),
                 ]
             )
         ],
@@ -183,7 +194,7 @@ def _operation(operation: Operation, *, is_deny: bool) -> Permission:
     return _all_rules(rules)
 
 
-def _request_condition(condition: Condition) -> Permission:
+def _request_condition(condition: Condition, issuers: Sequence[str]) -> Permission:
     test: Callable[[str], Permission]
     if condition.key == "destination.ip":
         test = _destination
@@ -191,8 +202,10 @@ def _request_condition(condition: Condition) -> Permission:
         test = _port_text
     elif condition.key.startswith("request.headers["):
         test = partial(_header, condition.key.removeprefix("request.headers[")[:-1].lower())
+    elif condition.key.startswith("request.auth."):
+        test = token_test(condition.key, issuers)
     else:
-        # No token is verified and no TLS looked into: these attributes are never there.
+        # No TLS of pods is looked into: connection.sni is never there.
         test = _never
     return _all_rules(_rules(test, condition.values, condition.not_values))
 
@@ -221,17 +234,6 @@ def _regex_of(pattern: str, anything: str) -> str:
     if pattern.startswith("*"):
         return anything + re.escape(pattern[1:])
     return re.escape(pattern)
-
-
-def _fitting(pattern: str) -> StringMatcher:
-    """What is there and fits a pattern. Comparing is many times faster than a regex."""
-    if pattern == "*":
-        return _regex("(?s).+")
-    if pattern.endswith("*"):
-        return StringMatcher(prefix=pattern[:-1])
-    if pattern.startswith("*"):
-        return StringMatcher(suffix=pattern[1:])
-    return StringMatcher(exact=pattern)
 
 
 def _regex(regex: str) -> StringMatcher:
@@ -285,7 +287,7 @@ def _host(pattern: str) -> Permission:
 
 
 def _header(name: str, pattern: str) -> Permission:
-    return _header_value(name, _fitting(pattern))
+    return _header_value(name, fitting(pattern))
 
 
 def _header_regex(name: str, regex: str) -> Permission:
@@ -297,7 +299,7 @@ def _header_value(name: str, value: StringMatcher) -> Permission:
 
 
 def _path(pattern: str) -> Permission:
-    return _path_value(_fitting(pattern))
+    return _path_value(fitting(pattern))
 
 
 def _path_regex(regex: str) -> Permission:

@@ -11,12 +11,12 @@ from culvert.model.key import ObjectKey
 from culvert.model.policy import AssignedPolicy, AuthorizationPolicy
 
 
-def unseen_in(policy: AuthorizationPolicy) -> Iterator[Finding]:
-    """Conditions that nothing can meet anywhere."""
+def unseen_in(policy: AuthorizationPolicy, issuers: Sequence[str]) -> Iterator[Finding]:
+    """Conditions that nothing can meet anywhere; ``issuers`` are those of verified tokens."""
     for index, rule in enumerate(policy.rules):
         for place, condition in enumerate(rule.conditions):
-            if condition.key.startswith("request.auth."):
-                what = "tokens of requests are not verified"
+            if condition.key.startswith("request.auth.") and not issuers:
+                what = "no token is verified (MeshConfig, spec.tokenIssuers)"
             elif condition.key == "connection.sni":
                 what = "the mesh does not look into what pods encrypt themselves"
             else:

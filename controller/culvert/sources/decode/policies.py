@@ -22,6 +22,7 @@ from culvert.model.policy import (
 from culvert.sources.decode import policy_wire as wire
 from culvert.sources.decode.authorization_rules import rules
 from culvert.sources.decode.error import DecodeError
+from culvert.sources.decode.token_issuers import token_issuers
 from culvert.sources.decode.traffic import ACCESS_LOGS, traffic_overrides
 from culvert.sources.decode.values import (
     choice,
@@ -125,6 +126,7 @@ def mesh_config(seen: wire.MeshConfigObject) -> MeshConfig:
         generation=seen.metadata.generation or 0,
         trust_domain=trust_domain(spec.trust_domain, "spec.trustDomain"),
         trust_domain_aliases=None if aliases is None else tuple(sorted({*aliases})),
+        token_issuers=None if spec.token_issuers is None else token_issuers(spec.token_issuers),
         fail_open=choice(spec.fail_mode, "spec.failMode", _FAIL_OPEN),
         acceleration=choice(acceleration.mode, "spec.acceleration.mode", _ENABLED),
         client_address=choice(spec.client_address, "spec.clientAddress", _ENABLED),

@@ -207,11 +207,20 @@ class AccelerationObject(Wire, frozen=True):
     receive_budget: str | None = None
 
 
+class TokenIssuerObject(Wire, frozen=True):
+    """An item of ``spec.tokenIssuers`` of a MeshConfig."""
+
+    issuer: str
+    jwks: str
+    audiences: Strings = None
+
+
 class MeshConfigSpec(Wire, frozen=True):
     """``spec`` of a MeshConfig."""
 
     trust_domain: str | None = None
     trust_domain_aliases: Strings = None
+    token_issuers: tuple[TokenIssuerObject, ...] | None = None
     fail_mode: str | None = None
     acceleration: AccelerationObject | None = None
     client_address: str | None = None
