@@ -15,12 +15,16 @@ class HttpAddress(NamedTuple):
     port_host: int
 
 
-def parse_http_address(text: str) -> HttpAddress:
+def parse_http_address(text: str | HttpAddress) -> HttpAddress:
     """Read ``127.0.0.1:8080`` or ``[::1]:8080``; without an address, loopback.
+
+    Typer gives it an option's default, too, which is an address already.
 
     Raises:
         typer.BadParameter: it is something else.
     """
+    if isinstance(text, HttpAddress):
+        return text
     address, _, port = text.rpartition(":")
     address = address.removeprefix("[").removesuffix("]") or "127.0.0.1"
     try:
