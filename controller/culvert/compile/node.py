@@ -7,6 +7,7 @@ from itertools import chain
 
 import msgspec
 
+from culvert.compile.authorization.binding import unbound
 from culvert.compile.clusters import compile_pod_clusters
 from culvert.compile.enrolment import check_namespace
 from culvert.compile.inbound import compile_inbound
@@ -115,6 +116,7 @@ def assemble(
         *redirect_findings,
         *pods.findings(),
         *mesh.findings,
+        *unbound(mesh.policies, strict.entries),
     }
     for part in services:
         findings.update(part.findings)

@@ -97,6 +97,11 @@ POLICY_HALF_SEEN = Code(
     "A policy is about something that cannot be seen",
     "What cannot be seen allows nothing, and does not keep a DENY rule from refusing.",
 )
+POLICY_NOT_BINDING = Code(
+    "CV0306",
+    "A policy is for pods that are reached past the mesh as well",
+    "It judges callers of the mesh. Those outside of it reach the pod without being judged.",
+)
 INVALID_MESH_LABEL = Code(
     "CV0401",
     "A mesh label or annotation has an invalid value",
@@ -175,6 +180,7 @@ CODES: tuple[Code, ...] = (
     POLICY_WITHOUT_EFFECT,
     POLICY_NOT_IMPLEMENTED,
     POLICY_HALF_SEEN,
+    POLICY_NOT_BINDING,
     INVALID_MESH_LABEL,
     UNKNOWN_ANNOTATION,
     DUPLICATE_ADDRESS,

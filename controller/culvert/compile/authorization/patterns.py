@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 
 AMBIGUOUS_PATH = (
     r"//|\\|/\.\.?(/|$)|;"
-    r"|%(25|2[dDeEfF]|3[0-9bB]|4[1-9a-fA-F]|5[0-9aAcCfF]|6[1-9a-fA-F]|7[0-9aAeE])"
+    r"|%(00|25|2[dDeEfF]|3[0-9bB]|4[1-9a-fA-F]|5[0-9aAcCfF]|6[1-9a-fA-F]|7[0-9aAeE])"
 )
 """A part of a path (RE2 and Python alike) that servers read in different ways.
 
