@@ -11,6 +11,7 @@ from culvert.rig import Rig
 
 from tests.bench.awake import processors_awake
 from tests.bench.identity_figures import Identities, IdentityRow
+from tests.bench.identity_handshakes import doors, handshakes_per_second
 from tests.bench.identity_proof import prove_identities
 from tests.bench.identity_scene import (
     DIRECT,
@@ -29,7 +30,7 @@ from tests.bench.samples import turns
 from tests.bench.scene import HTTP, TCP, Route
 from tests.bench.wrk import LoadError, WrkReport, run_wrk
 
-CROSS, SAME, COUNTS = "cross", "same", "counts"
+CROSS, SAME, COUNTS, HANDSHAKES = "cross", "same", "counts", "handshakes"
 _ATTEMPTS = 3
 
 
@@ -106,6 +107,8 @@ def measure_identities(
             row = _measure(scene, load, rounds, seconds)
             rows.append(row)
             said(row_text(row))
+        rows.append(_measure_handshakes(scene, rounds, seconds))
+        said(row_text(rows[-1]))
     return Identities(machine, command, rounds, seconds, rows)
 
 
@@ -125,6 +128,14 @@ def _measure(scene: IdentityScene, load: Load, rounds: int, seconds: int) -> Ide
             p99_ms[way].append(report.p99_ms)
     unit = "connections/s" if load.fresh else "requests/s"
     return IdentityRow(load.table, load.name, unit, dict(rate), dict(p50_ms), dict(p99_ms))
+
+
+def _measure_handshakes(scene: IdentityScene, rounds: int, seconds: int) -> IdentityRow:
+    found, rate = doors(scene), defaultdict[str, list[float]](list)
+    for number in range(rounds):
+        for way in turns(list(found), number):
+            rate[way].append(handshakes_per_second(found[way], seconds))
+    return IdentityRow(HANDSHAKES, "TLS handshakes", "handshakes/s", dict(rate), {}, {})
 
 
 def _attempt(load: Load, route: Route, seconds: int) -> WrkReport:

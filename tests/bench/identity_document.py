@@ -12,6 +12,7 @@ from tests.bench.samples import paired_ratio, spread
 _TITLES = (
     ("cross", "Between two nodes", (("mutual", "sidecars"), ("mutual", "plain"))),
     ("same", "On one node", (("mutual", "sidecars"), ("l4", "mutual"), ("l7", "mutual"))),
+    ("handshakes", "New TLS connections", (("mutual", "sidecars"),)),
     ("counts", "By number of policies", (("policies-1000", "mutual"),)),
 )
 
@@ -24,7 +25,9 @@ def render_identities(measured: Identities | None) -> str:
     for table, title, ratios in _TITLES:
         rows = [row for row in measured.rows if row.table == table]
         if rows:
-            parts += [f"### {title}", "", _rates(rows, ratios), "", _latencies(rows), ""]
+            parts += [f"### {title}", "", _rates(rows, ratios), ""]
+            if any(row.p50_ms for row in rows):
+                parts += [_latencies(rows), ""]
     machine = ", ".join(f"{name} {value}" for name, value in measured.machine.items())
     parts.append(f"{measured.rounds} rounds of {measured.seconds} s each. {machine}.")
     parts += ["", f"Command: `{measured.command}`."]
@@ -33,7 +36,7 @@ def render_identities(measured: Identities | None) -> str:
 
 def _rates(rows: Sequence[IdentityRow], ratios: Sequence[tuple[str, str]]) -> str:
     ways = list(dict.fromkeys(way for row in rows for way in row.rate))
-    head = ("requests or connections/s", *ways, *(f"{one} / {base}" for one, base in ratios))
+    head = ("each second", *ways, *(f"{one} / {base}" for one, base in ratios))
     return markdown_table(
         head,
         (

@@ -52,6 +52,7 @@ class IdentityScene:
         self._program = str(build("http_server", plain_rig.directory))
         self.routes: dict[tuple[str, str, str], Route] = {}
         self.sidecars: list[Sidecar] = []
+        self.certificates = Certificates()
         self._services = 0
 
     def start(self) -> None:
@@ -107,7 +108,7 @@ class IdentityScene:
         return town.pod(node, name, labels=labels, account=account)
 
     def _add_sidecars(self, client: Pod) -> None:
-        town, certificates = self.plain, Certificates()
+        town, certificates = self.plain, self.certificates
         world = ManifestSource((town.manifests,)).read()
         of_client = Sidecar(client, town.rig.directory)
         of_client.start(world, self._concurrency, (certificates, "client"))
