@@ -19,6 +19,8 @@ from tests.e2e.town import SERVER_PORT
 
 _THREADS = 2
 _TIMEOUT_SECONDS = 10.0
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""With empty settings (RFC 9113, 3.4)."""
 _REQUEST = b"GET /1024 HTTP/1.1\r\nHost: server\r\n\r\n"
 
 
@@ -31,17 +33,17 @@ class Door:
     port: int
     server_name: str
     context: ssl.SSLContext
-    request: bytes = b""
+    request: bytes
 
     def knock(self) -> None:
         """One handshake; waits for a byte, so that the other end has finished it too."""
         with netns.entered(self.place):
             plain = socket.socket()
         plain.settimeout(_TIMEOUT_SECONDS)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.connect((self.address, self.port))
         with plain, self.context.wrap_socket(plain, server_hostname=self.server_name) as wrapped:
-            if self.request:
-                wrapped.sendall(self.request)
+            wrapped.sendall(self.request)
             wrapped.recv(1)
 
 
@@ -66,6 +68,7 @@ def doors(scene: IdentityScene) -> dict[str, Door]:
             TUNNEL_PORT,
             server_name_of(spiffe_id("server")),
             tls_context(ssl.PROTOCOL_TLS_CLIENT, issued(node.ca_socket, "client")),
+            _PREFACE,
         ),
     }
 
