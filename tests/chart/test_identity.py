@@ -67,3 +67,8 @@ def test_values_reach_both_sides() -> None:
         "--certificate-lifetime=1h30m",
         "--authority-secret=cacerts",
     } <= set(arguments(documents, "Deployment", "-controller"))
+
+
+def test_values_of_a_release_from_before_identities_are_good_enough() -> None:
+    # `helm upgrade --reuse-values` has none of what is new.
+    assert rendered("identity=null") == rendered()
