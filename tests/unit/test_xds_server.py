@@ -20,6 +20,8 @@ from culvert.xds.resource_types import CLUSTER
 from culvert.xds.server import NotSettledError, XdsServer
 from culvert.xds.socket_path import SocketPathError
 from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, PingAckReceived
 
 
 def path_stat(path: Path) -> os.stat_result:
@@ -132,6 +134,26 @@ class TestSocket:
         async with running(XdsServer(path)):
             assert stat.S_IMODE(path_stat(path).st_mode) == 0o600
             assert stat.S_IMODE(path_stat(path.parent).st_mode) == 0o700
+
+    async def test_who_asks_often_whether_the_server_is_there_stays_connected(
+        self, path: Path
+    ) -> None:
+        pings = 6
+        async with running(XdsServer(path)):
+            reader, writer = await asyncio.open_unix_connection(path)
+            h2 = H2Connection()
+            h2.initiate_connection()
+            answered = 0
+            while answered < pings:
+                h2.ping(bytes([answered] * 8))
+                writer.write(h2.data_to_send())
+                before = answered
+                while answered == before:
+                    events = h2.receive_data(await reader.read(65536))
+                    assert not [one for one in events if isinstance(one, ConnectionTerminated)]
+                    answered += sum(isinstance(one, PingAckReceived) for one in events)
+                    writer.write(h2.data_to_send())
+            writer.close()
 
     async def test_stale_socket_is_replaced(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700)

@@ -162,6 +162,9 @@ class XdsServer:
                 ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_SECONDS * 1000),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.max_pings_without_data", 0),
+                # The proxy asks every 30 s whether we are there. By default that is taken for too
+                # often, and ends the connection every two minutes.
+                ("grpc.http2.max_ping_strikes", 0),
             ]
         )
         handler: grpc.RpcMethodHandler[Any, Any] = grpc.stream_stream_rpc_method_handler(
