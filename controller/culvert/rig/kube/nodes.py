@@ -127,7 +127,7 @@ class KubeNodes:
         """Bring what runs, and what is said of it, in line with what the API server has."""
         objects = {uid_of(pod): pod for pod in self.mirror.pods.values()}
         nodes = [n for n in self.mirror.nodes.values() if n["metadata"]["name"] in self._labels]
-        for pod, node in assignments(objects.values(), nodes):
+        for pod, node in assignments(objects.values(), nodes, self._writer.bindings):
             self._writer.bind(pod, node)
         running = {status.uid: status for status in self._kubelet.pods}
         for uid, status in running.items():

@@ -50,7 +50,18 @@ class PodWriter:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._waiting: dict[str, tuple[PodObject, _Write]] = {}
         self._done: dict[str, _Write] = {}
-        self._busy: set[str] = set()
+        self._busy: dict[str, _Write] = {}
+
+    @property
+    def bindings(self) -> dict[str, str]:
+        """The node of each pod, by uid, that was asked for and not refused.
+
+        The API server tells of a binding only after it was made: until then, whoever chooses
+        nodes must count it as made.
+        """
+        writes = {**self._done, **self._busy}
+        writes.update((uid, write) for uid, (_, write) in self._waiting.items())
+        return {uid: write.node for uid, write in writes.items() if isinstance(write, _Binding)}
 
     def bind(self, pod: PodObject, node: str) -> None:
         """Bind a pod to a node."""
@@ -86,8 +97,8 @@ class PodWriter:
         while True:
             uid = await self._queue.get()
             # One write of a pod at a time: they must not overtake each other.
-            self._busy.add(uid)
             pod, write = self._waiting.pop(uid)
+            self._busy[uid] = write
             try:
                 await self._write(pod, write)
                 self._done[uid] = write
@@ -99,7 +110,7 @@ class PodWriter:
                 else:
                     await self._again(uid, pod, write, error)
             finally:
-                self._busy.discard(uid)
+                del self._busy[uid]
                 if uid in self._waiting:
                     self._queue.put_nowait(uid)
 

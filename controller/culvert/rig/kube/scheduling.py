@@ -10,33 +10,34 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from culvert.rig.kube.pod_object import PodObject, controller_of, deleting, ended, node_of
+from culvert.rig.kube.pod_object import PodObject, controller_of, deleting, ended, node_of, uid_of
 
 NodeObject = Mapping[str, Any]
 """A Node, decoded from JSON."""
 
 
 def assignments(
-    pods: Iterable[PodObject], nodes: Iterable[NodeObject]
+    pods: Iterable[PodObject], nodes: Iterable[NodeObject], assumed: Mapping[str, str]
 ) -> list[tuple[PodObject, str]]:
     """Return each pod without a node and the name of the one to bind it to.
 
-    Pods that fit on no node are left out, as are those with scheduling gates or a scheduler of
-    their own.
+    ``assumed`` are the nodes of pods, by uid, whose binding is under way: they are not chosen for
+    again, and count where they go. Pods that fit on no node are left out, as are those with
+    scheduling gates or a scheduler of their own.
     """
     there, waiting = [], []
     for pod in pods:
-        if node_of(pod):
-            there.append(pod)
+        if node := node_of(pod) or assumed.get(uid_of(pod), ""):
+            there.append((pod, node))
         elif not deleting(pod) and _ours(pod["spec"]):
             waiting.append(pod)
     known = list(nodes)
     of_owner: Counter[tuple[str, str, str]] = Counter()
     of_any: Counter[str] = Counter()
-    for pod in there:
+    for pod, node in there:
         if not ended(pod) and not deleting(pod):
-            of_owner[_owner_on(pod, node_of(pod))] += 1
-            of_any[node_of(pod)] += 1
+            of_owner[_owner_on(pod, node)] += 1
+            of_any[node] += 1
     chosen = []
     for pod in sorted(waiting, key=_age):
         fitting = [_name(node) for node in known if fits(pod, node)]
