@@ -80,6 +80,57 @@ cv_segment_in6(struct __sk_buff *skb, struct cv_connection_key *key)
 	return header == IPPROTO_TCP ? cv_segment_at(skb, offset, key) : CV_SEGMENT_UNREADABLE;
 }
 
+/*
+ * Whether the pod that a packet is for is strict at any port, by the cgroup of the socket that takes
+ * it. Of a pod that nothing is known of it is assumed or not, but for what is at the node's own
+ * addresses: pods there share them with the node.
+ */
+static inline __attribute__((always_inline)) int cv_is_strict_pod(struct __sk_buff *skb,
+								   struct cv_address *address)
+{
+	struct cv_config *config = cv_config_get();
+	u64 cgroup_id = bpf_skb_cgroup_id(skb);
+	u32 *strict = cv_strict_pods.lookup(&cgroup_id);
+	struct cv_local *local;
+	u32 level, step;
+
+	if (!config)
+		return 0;
+#pragma unroll
+	for (step = 0; step < 6; step++) {
+		level = config->pod_level_min + step;
+		if (strict || level > config->pod_level_max)
+			break;
+		cgroup_id = bpf_skb_ancestor_cgroup_id(skb, level);
+		if (cgroup_id)
+			strict = cv_strict_pods.lookup(&cgroup_id);
+	}
+	if (strict)
+		return *strict != 0;
+	cgroup_id = 0;
+	strict = cv_strict_pods.lookup(&cgroup_id);
+	if (!strict || !*strict)
+		return 0;
+	local = cv_local.lookup(address);
+	return !local || !(local->flags & CV_LOCAL_PROXY_SOURCE);
+}
+
+/*
+ * Whether plain text is refused. A pod with a strict port has an entry for all its others at each
+ * address that is known; of what cannot be read the port is not known.
+ */
+static inline __attribute__((always_inline)) int cv_is_strict(struct __sk_buff *skb,
+							       enum cv_segment segment,
+							       struct cv_connection_key *key)
+{
+	int is_readable = segment == CV_SEGMENT_CONNECTION_REQUEST;
+	u32 *strict = cv_strict_at(&key->remote, is_readable ? key->remote_port_be : 0);
+
+	if (strict)
+		return *strict || !is_readable;
+	return cv_is_strict_pod(skb, &key->remote);
+}
+
 static inline __attribute__((always_inline)) void cv_note_refused(struct cv_connection_key *key)
 {
 	struct cv_refused_key refused = { .source = key->local,
@@ -101,8 +152,7 @@ static inline __attribute__((always_inline)) int cv_judge(struct __sk_buff *skb)
 							 cv_segment_in6(skb, &key);
 	if (segment == CV_SEGMENT_OTHER)
 		return CV_PASS;
-	if (segment == CV_SEGMENT_UNREADABLE ? !cv_has_strict_port(&key.remote) :
-					       !cv_is_strict(&key.remote, key.remote_port_be))
+	if (!cv_is_strict(skb, segment, &key))
 		return CV_PASS;
 	facts.is_from_node = segment == CV_SEGMENT_CONNECTION_REQUEST &&
 			     cv_node_connecting.lookup(&key) != 0;

@@ -34,6 +34,14 @@ CV_MAP("hash", struct cv_address, struct cv_local, cv_local, CV_LOCAL_MAX, BPF_F
 CV_MAP("hash", struct cv_destination_key, __u32, cv_strict, CV_STRICT_MAX, BPF_F_NO_PREALLOC);
 
 /*
+ * Which of this node's pods are strict at any port, 1 or 0, by cgroup id: for the addresses of a pod
+ * that cv_strict does not know, or not yet. 0 as the key: pods without an entry of their own;
+ * it is there if any pod may be strict. Full:
+ * the agent reports it, and pods left out are as key 0 says.
+ */
+CV_MAP("hash", __u64, __u32, cv_strict_pods, CV_PODS_MAX, BPF_F_NO_PREALLOC);
+
+/*
  * Connections to such pods that sockets of the node itself are making, seen from there, by socket
  * cookie. An entry lives for the handshake only. Full: the longest unused goes, and its connection
  * is refused.
@@ -133,26 +141,17 @@ static inline __attribute__((always_inline)) struct cv_config *cv_config_get(voi
 	return cv_config.lookup(&slot);
 }
 
-/* Whether a pod takes mutual TLS only on a port; the most specific entry counts. */
-static inline __attribute__((always_inline)) int cv_is_strict(const struct cv_address *address,
-							      __be16 port_be)
+/* What cv_strict says of an address and a port, the most specific entry; 0: nothing. */
+static inline __attribute__((always_inline)) u32 *cv_strict_at(const struct cv_address *address,
+								__be16 port_be)
 {
 	struct cv_destination_key key = { .address = *address, .port_be = port_be };
-	__u32 *strict = cv_strict.lookup(&key);
+	u32 *strict = cv_strict.lookup(&key);
 
-	if (!strict) {
-		key.port_be = 0;
-		strict = cv_strict.lookup(&key);
-	}
-	return strict && *strict;
-}
-
-/* Whether it does on any port: a pod with a strict port has an entry for all others as well. */
-static inline __attribute__((always_inline)) int cv_has_strict_port(const struct cv_address *address)
-{
-	struct cv_destination_key key = { .address = *address };
-
-	return cv_strict.lookup(&key) != 0;
+	if (strict || !port_be)
+		return strict;
+	key.port_be = 0;
+	return cv_strict.lookup(&key);
 }
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * sock_ops on the node's root cgroup: remembers which connections to pods that take mutual TLS only
- * are made by sockets of the node's own network namespace. These are the proxy's, whatever address
+ * sock_ops on the node's root cgroup: remembers which connections to pods that take mutual TLS only,
+ * or may, are made by sockets of the node's own network namespace. These are the proxy's, whatever address
  * it connects from, and the kubelet's. It runs before the SYN leaves (tcp_connect in the kernel's
  * net/ipv4/tcp_output.c), and what masquerading makes of other connections is not among them.
  */
@@ -16,6 +16,18 @@ cv_node_connection_key(struct cv_connection_key *key, struct bpf_sock_ops *ctx)
 	key->netns_cookie = 0; /* the packet, which has none, must lead to it */
 }
 
+/* Of an address that is not known, somebody strict may be there. */
+static inline __attribute__((always_inline)) int
+cv_may_be_strict(const struct cv_connection_key *key)
+{
+	u32 *strict = cv_strict_at(&key->remote, key->remote_port_be);
+	u64 any_pod = 0;
+
+	if (strict)
+		return *strict != 0;
+	return !cv_address_is_loopback(&key->remote) && cv_strict_pods.lookup(&any_pod) != 0;
+}
+
 int cv_node_connect(struct bpf_sock_ops *ctx)
 {
 	struct cv_connection_key key;
@@ -26,7 +38,7 @@ int cv_node_connect(struct bpf_sock_ops *ctx)
 		if (ctx->family != AF_INET && ctx->family != AF_INET6)
 			return 1;
 		cv_node_connection_key(&key, ctx);
-		if (!cv_is_strict(&key.remote, key.remote_port_be))
+		if (!cv_may_be_strict(&key))
 			return 1;
 		config = cv_config_get();
 		if (!config || !config->node_netns_cookie ||

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -30,12 +31,12 @@ def town(make_town: Callable[[MeshOptions], Town]) -> Town:
     return made
 
 
-def require_mtls(town: Town, **more: Any) -> None:
-    """A STRICT PeerAuthentication for the pods of the namespace, or as ``more`` says."""
+def require_mtls(town: Town, namespace: str = "default", **more: Any) -> None:
+    """A STRICT PeerAuthentication for the pods of a namespace, or as ``more`` says."""
     policy = {
         "apiVersion": "culvert.dev/v1alpha1",
         "kind": "PeerAuthentication",
-        "metadata": {"name": "strict", "namespace": "default"},
+        "metadata": {"name": "strict", "namespace": namespace},
         "spec": {"mtls": {"mode": "STRICT"}, **more},
     }
     town.write("peer-authentication", policy)
@@ -115,6 +116,38 @@ def test_strict_pods_stay_strict_while_agent_and_envoy_are_down(town: Town) -> N
     node.wait_ready()
     assert not reaches(town, "outsider-a", line.ipv4)
     assert town.load("client-b", "tcp_load", *LOAD, "10.96.0.12", "80")["failures"] == 0
+
+
+def test_pod_that_starts_while_the_agent_is_down_is_as_strict_as_the_mesh(town: Town) -> None:
+    require_mtls(town, namespace="culvert-system")
+    town.mesh.start()
+    town.settle()
+    node = town.mesh.nodes["node-a"]
+    node.kill_agent()
+    late = town.pod("node-a", "late", "tcp_greeter", "--port", str(SERVER_PORT))
+    for address in (late.ipv4, late.ipv6):
+        eventually(lambda address=address: is_probed(town, address), "its node to reach it")
+        assert not reaches(town, "outsider-a", address)
+        assert not reaches(town, "outsider-b", address)
+    node.start_agent()
+    node.wait_ready()
+    town.settle()
+    assert not reaches(town, "outsider-a", late.ipv4)
+    assert town.load("client-b", "tcp_load", *LOAD, late.ipv4, str(SERVER_PORT))["failures"] == 0
+
+
+def test_strict_pod_is_strict_at_an_address_that_the_cluster_does_not_know(town: Town) -> None:
+    town.mesh.start()
+    town.settle()
+    line, node, hidden = town.pods["line"], town.mesh.nodes["node-a"].node, "10.99.0.7"
+    assert line.run(["ip", "address", "add", f"{hidden}/32", "dev", "lo"]).returncode == 0
+    with netns.entered(node.netns_descriptor):
+        subprocess.run(["ip", "route", "add", hidden, "via", line.ipv4], check=True)
+    assert reaches(town, "outsider-a", hidden)
+    require_mtls(town)
+    town.settle()
+    assert not reaches(town, "outsider-a", hidden)
+    assert town.verdict("node-a", "strict_refused") > 0
 
 
 def test_policy_that_is_written_and_taken_away_takes_effect_at_once(town: Town) -> None:

@@ -21,7 +21,7 @@ from culvert.compile.packing import (
 )
 from culvert.model.desired import Desired, Resource
 from culvert.model.outcome import ObjectOutcome
-from culvert.model.redirect import ANY_PORT, Address16, RedirectTable, address_text
+from culvert.model.redirect import ANY_POD, ANY_PORT, Address16, RedirectTable, address_text
 from culvert.model.settings import Settings
 from culvert.model.world import World
 from culvert.sources.manifests import Manifests, Signature, assemble_world, parse_manifest
@@ -171,6 +171,10 @@ def _redirect(table: RedirectTable) -> Mapping[str, Any]:
         "strict": {
             _destination(key.address, key.port_host): is_strict
             for key, is_strict in sorted(table.strict.items())
+        },
+        "strict_pods": {
+            "any" if cgroup_id == ANY_POD else cgroup_id: is_strict
+            for cgroup_id, is_strict in sorted(table.strict_pods.items())
         },
     }
     return {part: entries for part, entries in shown.items() if entries}

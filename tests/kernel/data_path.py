@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 from culvert.model.redirect import (
+    ANY_POD,
     ANY_PORT,
     Address16,
     Destination,
@@ -224,6 +225,12 @@ class DataPath:
         """Have a pod take mutual TLS only, at all ports or one; applies."""
         for own in (pod.ipv4, pod.ipv6):
             self.table.strict[DestinationKey(address16(own), port)] = strict
+        self.apply()
+
+    def require_mtls_of(self, pod: Pod | None, *, strict: bool = True) -> None:
+        """The same by the pod's cgroup, or of all pods of which nothing is known; applies."""
+        self.table.strict_pods.setdefault(ANY_POD, False)
+        self.table.strict_pods[ANY_POD if pod is None else pod.cgroup_id] = strict
         self.apply()
 
     def accelerate(self, **settings: Any) -> None:

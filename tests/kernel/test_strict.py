@@ -56,9 +56,9 @@ def is_refused(data_path: DataPath, client: Pod, asked: Peer) -> bool:
     return False
 
 
-def outsider(data_path: DataPath) -> Pod:
+def outsider(data_path: DataPath, name: str = "outsider") -> Pod:
     """A pod that is not in the mesh."""
-    return data_path.add_pod("outsider", flags=PodFlag.NONE, local=LocalFlag.NONE)
+    return data_path.add_pod(name, flags=PodFlag.NONE, local=LocalFlag.NONE)
 
 
 @FAMILIES
@@ -213,6 +213,79 @@ def test_port_has_a_mode_of_its_own(data_path: DataPath, strict: bool) -> None:
         assert is_refused(data_path, client, other) == strict
 
 
+@FAMILIES
+def test_strict_pod_is_strict_at_addresses_that_are_not_known(
+    data_path: DataPath, family: socket.AddressFamily
+) -> None:
+    server, client = data_path.add_pod("server"), outsider(data_path)
+    data_path.require_mtls_of(server)
+    with served(server, family) as asked:
+        assert is_refused(data_path, client, asked)
+        data_path.proxy.connect(asked).close()
+        server.connect(asked).close()
+    assert data_path.count(Verdict.STRICT_ALLOWED_NODE) == 1
+
+
+def test_containers_below_a_strict_pods_cgroup_are_strict_too(data_path: DataPath) -> None:
+    server, client = data_path.add_pod("server"), outsider(data_path)
+    data_path.require_mtls_of(server)
+    listener = server.start(
+        [sys.executable, "-I", "-S", "-c", LISTEN, str(PORT)],
+        container="app",
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert listener.stdout is not None
+        listener.stdout.readline()
+        assert is_refused(data_path, client, Peer(server.ipv4, PORT))
+    finally:
+        listener.kill()
+        listener.communicate()
+
+
+def test_what_is_known_of_an_address_goes_over_what_is_known_of_the_pod(
+    data_path: DataPath,
+) -> None:
+    server, client = data_path.add_pod("server"), outsider(data_path)
+    data_path.require_mtls_of(server)
+    data_path.require_mtls(server, strict=False)
+    data_path.require_mtls(server, PORT + 1)
+    with served(server) as asked, served(server, port=PORT + 1) as other:
+        assert not is_refused(data_path, client, asked)
+        assert is_refused(data_path, client, other)
+
+
+@FAMILIES
+def test_pod_of_which_nothing_is_known_is_as_the_mesh_is(
+    data_path: DataPath, family: socket.AddressFamily
+) -> None:
+    server, client, known = (
+        data_path.add_pod("server"),
+        outsider(data_path),
+        outsider(data_path, "known"),
+    )
+    data_path.require_mtls_of(known, strict=False)
+    data_path.require_mtls_of(None)
+    with served(server, family) as asked, served(known, family) as other:
+        assert is_refused(data_path, client, asked)
+        data_path.proxy.connect(asked).close()
+        assert not is_refused(data_path, client, other)
+        data_path.require_mtls_of(None, strict=False)
+        assert not is_refused(data_path, client, asked)
+
+
+def test_pod_at_the_nodes_own_address_is_left_alone_while_nothing_is_known_of_it(
+    data_path: DataPath,
+) -> None:
+    """It shares the node's network, and may be what the agent itself waits for."""
+    server, client = data_path.add_pod("server"), outsider(data_path)
+    data_path.require_mtls_of(None)
+    data_path.table.local[address16(server.ipv4)] = LocalFlag.PROXY_SOURCE
+    data_path.apply()
+    with served(server) as asked:
+        assert not is_refused(data_path, client, asked)
+
+
 def test_mode_that_is_taken_back_lets_clients_in_again(data_path: DataPath) -> None:
     server, client = data_path.add_pod("server"), outsider(data_path)
     data_path.require_mtls(server)
@@ -329,6 +402,13 @@ def transparent(
         made.bind((own(client, family), 0))
         yield made
 
+
+LISTEN = """
+import socket, sys
+listener = socket.create_server(("", int(sys.argv[1])))
+print("listening", flush=True)
+listener.accept()
+"""
 
 RAW_SYN = """
 import json, socket, struct, sys

@@ -64,7 +64,11 @@ def test_contents_of_a_map_that_stay_are_the_same_object(
     encoder = TableEncoder()
     before = encoder.encode(config, table)
     equal = RedirectTable(
-        dict(table.destinations), dict(table.pods), dict(table.local), dict(table.strict)
+        dict(table.destinations),
+        dict(table.pods),
+        dict(table.local),
+        dict(table.strict),
+        dict(table.strict_pods),
     )
     after = encoder.encode(config, equal)
     assert all(after[name] is entries for name, entries in before.items())

@@ -107,6 +107,51 @@ def test_controller_tells_conflicts_apart_without_any_pod() -> None:
     assert [outcome(desired, name).accepted for name in ("a", "b")] == [True, False]
 
 
+def test_pods_are_told_by_their_cgroups_before_they_have_addresses() -> None:
+    assert strict_pods(policy("web", selector={"app": "web"})) == {
+        1: True,
+        2: False,
+        3: False,
+        0: False,
+    }
+
+
+def test_pod_with_one_strict_port_is_strict_where_its_address_is_not_known() -> None:
+    ports = policy("web", mode=None, port_modes={8080: MtlsMode.STRICT}, selector={"app": "web"})
+    assert strict_pods(ports)[1]
+
+
+def test_unknown_pods_are_as_the_policy_of_the_mesh_says_and_known_ones_outside_it_are_not() -> (
+    None
+):
+    of_mesh = policy("all", namespace="culvert-system")
+    assert strict_pods(of_mesh) == {1: True, 2: True, 3: False, 0: True}
+    permissive = policy("shop", mode=MtlsMode.PERMISSIVE)
+    assert strict_pods(of_mesh, permissive) == {1: False, 2: False, 3: False, 0: True}
+
+
+def test_nothing_is_kept_of_pods_where_none_is_strict() -> None:
+    assert strict_pods(policy("all", mode=MtlsMode.PERMISSIVE)) == {}
+    assert strict_pods(policy("all", namespace="other")) == {}
+
+
+def strict_pods(*policies: PeerAuthentication) -> dict[int, bool]:
+    """Of the pods web, api and tool, with the cgroups 1, 2 and 3; tool is not in the mesh."""
+    web, api = (
+        Workload("shop", name, name, "node-a", labels={"app": name}) for name in ("web", "api")
+    )
+    tool = Workload("shop", "tool", "tool", "node-a", labels={"culvert.dev/mesh": "disabled"})
+    elsewhere = Workload("shop", "far", "far", "node-b", ("10.0.1.1",), Phase.RUNNING)
+    world = World(
+        namespaces={"shop": Namespace("shop", {"culvert.dev/mesh": "enabled"})},
+        workloads={pod.key: pod for pod in (web, api, tool, elsewhere)},
+        peer_authentications={one.key: one for one in policies},
+        local_cgroups={"web": 1, "api": 2, "tool": 3, "not-known-yet": 4},
+        settings=Settings(identity=True),
+    )
+    return compile_node(world, "node-a").redirect.strict_pods
+
+
 def test_pod_that_leaves_the_mesh_is_strict_no_more() -> None:
     assert len(compiled(policy("all")).redirect.strict) == 2
     world = World(

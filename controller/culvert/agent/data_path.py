@@ -263,7 +263,7 @@ class DataPath:
 
     def _unenforced(self, table: RedirectTable) -> list[Finding]:
         reason = self._why_not_strict()
-        if not reason or not table.strict:
+        if not reason or not (table.strict or table.strict_pods):
             return []
         return [
             Finding(

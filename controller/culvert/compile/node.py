@@ -105,7 +105,14 @@ def assemble(
     mesh = compile_mesh(world, node_addresses, services, targets)
     strict = compile_strict(world, pods)
     redirect, redirect_findings = compile_redirect(
-        claims, services, pods, world.settings, node_addresses, mesh.destinations, strict.entries
+        claims,
+        services,
+        pods,
+        world.settings,
+        node_addresses,
+        mesh.destinations,
+        strict.entries,
+        strict.pods,
     )
     resources: dict[str, dict[str, Resource]] = {type_url: {} for type_url in RESOURCE_TYPES}
     for resource in chain(constant, mesh.resources, *(claim.resources for claim in claims)):

@@ -31,11 +31,17 @@ class PodModes:
         """The mode of one port."""
         return self.ports.get(port_host, self.whole)
 
+    @property
+    def is_strict_anywhere(self) -> bool:
+        """Whether any port takes mutual TLS only."""
+        return MtlsMode.STRICT in (self.whole, *self.ports.values())
+
 
 @dataclass(frozen=True, slots=True)
 class PeerModes:
     """``pods`` has the modes of every pod that was asked about.
 
+    ``mesh`` is the mode of a pod of which nothing more specific is said.
     ``in_force`` are the policies that have a say in them. ``findings`` name those that have none
     for a pod because of an older one.
     """
@@ -43,6 +49,7 @@ class PeerModes:
     pods: Mapping[ObjectKey, PodModes] = field(default_factory=dict)
     in_force: frozenset[ObjectKey] = frozenset()
     findings: tuple[Finding, ...] = ()
+    mesh: MtlsMode = MtlsMode.PERMISSIVE
 
 
 def peer_modes(
@@ -67,7 +74,8 @@ def peer_modes(
         modes[pod.key] = of_pod.settle(general)
         in_force |= of_pod.in_force
         findings |= of_pod.findings
-    return PeerModes(modes, frozenset(in_force), tuple(sorted(findings)))
+    mesh = of_mesh.mode if of_mesh and of_mesh.mode else MtlsMode.PERMISSIVE
+    return PeerModes(modes, frozenset(in_force), tuple(sorted(findings)), mesh)
 
 
 def _first_general(policies: Iterable[PeerAuthentication]) -> PeerAuthentication | None:

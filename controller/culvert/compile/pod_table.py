@@ -39,7 +39,7 @@ class PodTable:
         """Take a pod's part, in the place of the one that it had."""
         self.remove(key)
         self._parts[key] = part
-        if part.pod or part.local or part.findings:
+        if part.cgroup_id or part.local or part.findings:
             self._of_this_node[key] = part
         for address in part.addresses:
             holders = self._holders[address] = self._holders.get(address, 0) + 1
@@ -96,14 +96,18 @@ class PodTable:
 
     def enrolled(self) -> list[tuple[ObjectKey, WorkloadPart]]:
         """The pods of this node that are in the mesh and have addresses, in order of their keys."""
-        return [(key, part) for key, part in sorted(self._of_this_node.items()) if part.local]
+        return [(key, part) for key, part in self.of_this_node() if part.local]
+
+    def of_this_node(self) -> list[tuple[ObjectKey, WorkloadPart]]:
+        """The pods of this node of which anything is known here, in order of their keys."""
+        return sorted(self._of_this_node.items(), key=lambda item: item[0])
 
     def findings(self) -> set[Finding]:
         """What the parts say is wrong with their pods."""
         return {finding for part in self._of_this_node.values() for finding in part.findings}
 
     def _ordered(self) -> list[WorkloadPart]:
-        return [part for _, part in sorted(self._of_this_node.items(), key=lambda item: item[0])]
+        return [part for _, part in self.of_this_node()]
 
     def _add(self, part: WorkloadPart) -> None:
         for key, destination in part.destinations:

@@ -25,6 +25,7 @@ from culvert.model.settings import Settings
 
 NO_DESTINATIONS: Mapping[DestinationKey, Destination] = MappingProxyType({})
 NOTHING_STRICT: Mapping[DestinationKey, bool] = MappingProxyType({})
+NO_STRICT_PODS: Mapping[int, bool] = MappingProxyType({})
 
 
 def settle_claims(services: Iterable[ServicePart]) -> tuple[list[Claim], list[Finding]]:
@@ -58,10 +59,12 @@ def compile_redirect(
     node_addresses: Iterable[str],
     of_mesh: Mapping[DestinationKey, Destination] = NO_DESTINATIONS,
     strict: Mapping[DestinationKey, bool] = NOTHING_STRICT,
+    strict_pods: Mapping[int, bool] = NO_STRICT_PODS,
 ) -> tuple[RedirectTable, list[Finding]]:
     """The maps of one node. ``node_addresses`` are the node's own, from which its proxy connects.
 
-    ``of_mesh`` goes over what pods say of their own addresses; ``strict`` is passed on.
+    ``of_mesh`` goes over what pods say of their own addresses; ``strict`` and ``strict_pods`` are
+    passed on.
 
     Where several entries name one destination: a port that its pod excludes is left alone;
     otherwise a Service's virtual address wins over an endpoint, an endpoint over a pod.
@@ -79,7 +82,8 @@ def compile_redirect(
     of_local_pods, pod_findings = pods.local()
     local.update(of_local_pods)
     findings += pod_findings
-    return RedirectTable(destinations, pods.pods(), local, dict(strict)), findings
+    table = RedirectTable(destinations, pods.pods(), local, dict(strict), dict(strict_pods))
+    return table, findings
 
 
 def compile_redirect_config(settings: Settings) -> RedirectConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from culvert.compile.peer_authentication import PodModes, peer_modes
+from culvert.compile.peer_authentication import PeerModes, PodModes, peer_modes
 from culvert.compile.peer_outcomes import (
     attach_peer_authentications,
     is_accepted,
@@ -18,6 +18,7 @@ from culvert.model.finding import Finding
 from culvert.model.outcome import ObjectOutcome
 from culvert.model.policy import MtlsMode
 from culvert.model.redirect import (
+    ANY_POD,
     ANY_PORT,
     STRICT_ENTRIES_MAX,
     Address16,
@@ -31,9 +32,13 @@ Strict = dict[DestinationKey, bool]
 
 @dataclass(frozen=True, slots=True)
 class StrictPart:
-    """``entries`` are ``RedirectTable.strict``; nothing is strict in a mesh without identities."""
+    """``entries`` are ``RedirectTable.strict`` and ``pods`` its ``strict_pods``.
+
+    Nothing is strict in a mesh without identities.
+    """
 
     entries: Strict = field(default_factory=dict)
+    pods: dict[int, bool] = field(default_factory=dict)
     outcomes: tuple[ObjectOutcome, ...] = ()
     findings: tuple[Finding, ...] = ()
 
@@ -67,15 +72,15 @@ def compile_strict(world: World, pods: PodTable) -> StrictPart:
             ),
             findings=(*findings, *map(not_enforced, policies.values())),
         )
-    local = pods.enrolled()
+    in_mesh = [(key, part) for key, part in pods.of_this_node() if part.pod or part.local]
     modes = peer_modes(
         {key: policy for key, policy in policies.items() if is_accepted(attachments[key])},
-        [world.workloads[key] for key, _ in local],
+        [world.workloads[key] for key, _ in in_mesh],
         world.endpoint_slices.values(),
         world.settings.root_namespace,
     )
     holders: dict[Address16, list[Holder]] = {}
-    for key, part in local:
+    for key, part in in_mesh:
         excluded = {
             destination.port_host
             for destination, to in part.destinations
@@ -88,7 +93,20 @@ def compile_strict(world: World, pods: PodTable) -> StrictPart:
         peer_outcome(policy, attachments[key], enforced=True, needed=key in modes.in_force)
         for key, policy in sorted(policies.items())
     )
-    return StrictPart(entries, outcomes, (*findings, *modes.findings, *too_many))
+    return StrictPart(
+        entries, _strict_pods(pods, modes), outcomes, (*findings, *modes.findings, *too_many)
+    )
+
+
+def _strict_pods(pods: PodTable, modes: PeerModes) -> dict[int, bool]:
+    """Every pod of the node by its cgroup; those outside the mesh take whatever comes."""
+    strict = {
+        part.cgroup_id: part.pod is not None and modes.pods[key].is_strict_anywhere
+        for key, part in pods.of_this_node()
+        if part.cgroup_id
+    }
+    strict[ANY_POD] = modes.mesh is MtlsMode.STRICT
+    return strict if any(strict.values()) else {}
 
 
 def strict_entries(

@@ -31,12 +31,14 @@ class WorkloadPart:
     """What one pod adds to a node.
 
     ``addresses`` are those it holds now; ``destinations`` how others reach them; ``subject``, by
-    which findings call it, ``pod`` and ``local`` are set only on the node it runs on.
+    which findings call it, ``cgroup_id``, ``pod`` and ``local`` are set only on the node it runs
+    on, the last two only of a pod in the mesh.
     """
 
     subject: str
     addresses: tuple[Address16, ...] = ()
     destinations: tuple[tuple[DestinationKey, Destination], ...] = ()
+    cgroup_id: int | None = None
     pod: tuple[int, Pod] | None = None
     local: tuple[tuple[Address16, LocalFlag], ...] = ()
     findings: tuple[Finding, ...] = ()
@@ -58,11 +60,12 @@ def compile_workload(
     subject = f"Pod {workload.key}" if is_local else ""
     enrolment = enrol_pod(workload, namespace, settings)
     findings = enrolment.findings if is_local else ()
+    own_cgroup_id = cgroup_id if is_local else None
     if not workload.has_own_addresses:
-        return WorkloadPart(subject, findings=findings)
+        return WorkloadPart(subject, cgroup_id=own_cgroup_id, findings=findings)
     addresses = tuple(address16(address) for address in workload.addresses)
     if not enrolment.enrolled:
-        return WorkloadPart(subject, addresses, findings=findings)
+        return WorkloadPart(subject, addresses, cgroup_id=own_cgroup_id, findings=findings)
     destinations = [
         (DestinationKey(address, port), _TO[listener])
         for address in addresses
@@ -86,7 +89,8 @@ def compile_workload(
         subject,
         addresses,
         tuple(destinations),
-        None if cgroup_id is None else (cgroup_id, pod),
+        own_cgroup_id,
+        None if own_cgroup_id is None else (own_cgroup_id, pod),
         tuple((address, local_flag) for address in addresses),
         findings,
     )

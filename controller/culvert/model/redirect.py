@@ -118,6 +118,9 @@ class Pod:
     identity_number: int = 0
 
 
+ANY_POD = 0
+"""In ``RedirectTable.strict_pods``: every pod that has no entry of its own."""
+
 STRICT_ENTRIES_MAX = 16384
 """Room for ``RedirectTable.strict`` in the kernel."""
 
@@ -129,12 +132,15 @@ class RedirectTable:
     ``pods`` is keyed by cgroup id; ``local`` by the addresses that live on this node (its pods
     and the proxy itself): a socket is enrolled only when both its ends are in it. ``strict`` is
     true where a pod of this node takes mutual TLS only; the most specific entry counts.
+    ``strict_pods`` tells the same of all ports together, by cgroup id: it counts at addresses that
+    ``strict`` has no entry for, and has ``ANY_POD`` and every pod of the node, or nothing.
     """
 
     destinations: dict[DestinationKey, Destination] = field(default_factory=dict)
     pods: dict[int, Pod] = field(default_factory=dict)
     local: dict[Address16, LocalFlag] = field(default_factory=dict)
     strict: dict[DestinationKey, bool] = field(default_factory=dict)
+    strict_pods: dict[int, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

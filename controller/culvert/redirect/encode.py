@@ -31,8 +31,18 @@ EXCLUDED_PORTS = "cv_excluded_ports"
 EXCLUDED_CIDRS = "cv_excluded_cidrs"
 LOCAL = "cv_local"
 STRICT = "cv_strict"
+STRICT_PODS = "cv_strict_pods"
 
-RECONCILED_MAPS = (CONFIG, EXCLUDED_PORTS, EXCLUDED_CIDRS, LOCAL, STRICT, DESTINATIONS, PODS)
+RECONCILED_MAPS = (
+    CONFIG,
+    EXCLUDED_PORTS,
+    EXCLUDED_CIDRS,
+    LOCAL,
+    STRICT,
+    STRICT_PODS,
+    DESTINATIONS,
+    PODS,
+)
 """In the order of writing: what a pod's entry relies on is there before the entry is."""
 
 _SLOT_ZERO = bytes(4)
@@ -144,6 +154,16 @@ def encode_strict(strict: Mapping[DestinationKey, bool]) -> list[tuple[bytes, by
     return [(encode_destination_key(key), _flag(is_strict)) for key, is_strict in ordered]
 
 
+def encode_strict_pods(strict_pods: Mapping[int, bool]) -> list[tuple[bytes, bytes]]:
+    """Keys and values for ``cv_strict_pods``; last comes what may be left out of a full map."""
+    ordered = sorted(strict_pods.items(), key=lambda entry: (not entry[1], entry[0]))
+    return [(_cgroup_key(cgroup_id), _flag(is_strict)) for cgroup_id, is_strict in ordered]
+
+
+def _cgroup_key(cgroup_id: int) -> bytes:
+    return cgroup_id.to_bytes(8, sys.byteorder)
+
+
 def _strict_order(entry: tuple[DestinationKey, bool]) -> tuple[bool, bool, DestinationKey]:
     key, is_strict = entry
     return not is_strict, key.port_host != ANY_PORT, key
@@ -161,6 +181,8 @@ def _encode_node(config: RedirectConfig, table: RedirectTable) -> MapContents:
         contents[LOCAL][bytes(address)] = int(local_flags).to_bytes(4, sys.byteorder)
     for put_key, put_value in encode_strict(table.strict):
         contents[STRICT][put_key] = put_value
+    for put_key, put_value in encode_strict_pods(table.strict_pods):
+        contents[STRICT_PODS][put_key] = put_value
     for cgroup_id, pod in table.pods.items():
         flags = int(pod.flags)
         for port in pod.excluded_ports:
@@ -170,14 +192,12 @@ def _encode_node(config: RedirectConfig, table: RedirectTable) -> MapContents:
         for network, prefix_bits in pod.excluded_cidrs:
             flags |= abi.PodMapFlag.EXCLUDES_CIDRS
             cidr_key = (
-                (64 + prefix_bits).to_bytes(4, sys.byteorder)
-                + cgroup_id.to_bytes(8, sys.byteorder)
-                + network
+                (64 + prefix_bits).to_bytes(4, sys.byteorder) + _cgroup_key(cgroup_id) + network
             )
             contents[EXCLUDED_CIDRS][cidr_key] = _PRESENT
         value = abi.Pod(flags=flags, identity_number=pod.identity_number)
         for own in pod.addresses:
             family4 = ":" not in address_text(own)
             setattr(value, "address4" if family4 else "address6", _bytes16(own))
-        contents[PODS][cgroup_id.to_bytes(8, sys.byteorder)] = bytes(value)
+        contents[PODS][_cgroup_key(cgroup_id)] = bytes(value)
     return contents

@@ -123,7 +123,7 @@ def _run_in_child(
                 opened.accelerate_loopback(netns_cookie)
                 results = run_cases(opened, config.budget_bytes, config.max_redirect_bytes)
                 if strict:
-                    results += run_strict_cases(opened, config, netns_cookie)
+                    results += run_strict_cases(opened, config, netns_cookie, cgroup.stat().st_ino)
             os.write(write_fd, msgspec.json.encode(results))
             status = 0
         except OSError as error:

@@ -7,15 +7,28 @@ not left its pod is never refused, so that what the programs see shows in the co
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from culvert.model.redirect import ANY_PORT, DestinationKey, RedirectConfig, address16
+from culvert.model.redirect import (
+    ANY_POD,
+    ANY_PORT,
+    DestinationKey,
+    RedirectConfig,
+    address16,
+)
 from culvert.redirect.abi import Verdict
-from culvert.redirect.encode import CONFIG, STRICT, encode_config, encode_strict
+from culvert.redirect.encode import (
+    CONFIG,
+    STRICT,
+    STRICT_PODS,
+    encode_config,
+    encode_strict,
+    encode_strict_pods,
+)
 from culvert.redirect.kernel import KernelMaps
-from culvert.redirect.plan import Put
+from culvert.redirect.plan import Put, diff
 from culvert.redirect.report import CaseResult
 from culvert.redirect.selftest import expect, run_case
 
@@ -27,8 +40,11 @@ _TIMEOUT_SECONDS = 5.0
 
 
 class _Bench:
-    def __init__(self, maps: KernelMaps, config: RedirectConfig, netns_cookie: int) -> None:
+    def __init__(
+        self, maps: KernelMaps, config: RedirectConfig, netns_cookie: int, cgroup_id: int
+    ) -> None:
         self.maps = maps
+        self.cgroup_id = cgroup_id
         self._config = config
         self._netns_cookie = netns_cookie
 
@@ -37,16 +53,27 @@ class _Bench:
         config = replace(self._config, node_netns_cookie=self._netns_cookie if known else 0)
         self.maps.apply([Put(CONFIG, bytes(4), encode_config(config))])
 
-    def counts(self, address: str, *, exempt: bool = False) -> dict[Verdict, int]:
-        """Which verdicts one connection adds to, and how often."""
+    def know_pods(self, strict_pods: Mapping[int, bool]) -> None:
+        """Have the programs know these pods, by their cgroups, and no others."""
+        have, want = self.maps.read()[STRICT_PODS], dict(encode_strict_pods(strict_pods))
+        self.maps.apply(diff({STRICT_PODS: have}, {STRICT_PODS: want}))
+
+    def counts(
+        self, address: str, *, known: bool = True, exempt: bool = False
+    ) -> dict[Verdict, int]:
+        """Which verdicts one connection to an address adds to, and how often.
+
+        The address is ``known`` as one that takes no plain text, at its port unless ``exempt``.
+        """
         before = self.maps.tallies()
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.create_server((address, 0), family=family) as listener:
             port_host = listener.getsockname()[1]
-            entries = {DestinationKey(address16(address), ANY_PORT): True}
+            entries = {DestinationKey(address16(address), ANY_PORT): True} if known else {}
             if exempt:
                 entries[DestinationKey(address16(address), port_host)] = False
-            self.maps.apply([Put(STRICT, *entry) for entry in encode_strict(entries)])
+            have, want = self.maps.read()[STRICT], dict(encode_strict(entries))
+            self.maps.apply(diff({STRICT: have}, {STRICT: want}))
             client = socket.create_connection((address, port_host), timeout=_TIMEOUT_SECONDS)
             with client, listener.accept()[0] as server:
                 client.sendall(b"x")
@@ -73,6 +100,26 @@ def _requests_are_seen(bench: _Bench) -> str:
     return "each connection judged once, over IPv4 and IPv6"
 
 
+def _pods_are_told_apart(bench: _Bench) -> str:
+    bench.be_node(known=False)
+    own, judged = bench.cgroup_id, {Verdict.STRICT_ALLOWED_SELF: 1}
+    for pods, wanted in (
+        ({own: True, ANY_POD: False}, judged),
+        ({own: False, ANY_POD: True}, {}),
+        ({ANY_POD: True}, judged),
+    ):
+        bench.know_pods(pods)
+        for address in _ADDRESSES:
+            seen = bench.counts(address, known=False)
+            expect(
+                seen == wanted,
+                f"a connection over {address} to a pod known by its cgroup was judged as "
+                f"{_text(seen)}, not as {_text(wanted)}",
+            )
+    bench.know_pods({})
+    return "pods told by their cgroups where their addresses are not known"
+
+
 def _node_is_known(bench: _Bench) -> str:
     bench.be_node(known=True)
     for address in _ADDRESSES:
@@ -90,16 +137,18 @@ def _text(seen: dict[Verdict, int]) -> str:
 
 CASES: tuple[tuple[str, Callable[[_Bench], str]], ...] = (
     (PREFIX + "requests-seen", _requests_are_seen),
+    (PREFIX + "pods-told-apart", _pods_are_told_apart),
     (PREFIX + "node-known", _node_is_known),
 )
 
 
 def run_strict_cases(
-    maps: KernelMaps, config: RedirectConfig, netns_cookie: int
+    maps: KernelMaps, config: RedirectConfig, netns_cookie: int, cgroup_id: int
 ) -> list[CaseResult]:
     """Run every case; to be called in the private network, in the self-test's cgroup.
 
-    ``netns_cookie`` is that network's. The maps keep what the last case put there.
+    ``netns_cookie`` is that network's, ``cgroup_id`` that cgroup's. The maps keep what the
+    last case put there.
     """
-    bench = _Bench(maps, config, netns_cookie)
+    bench = _Bench(maps, config, netns_cookie, cgroup_id)
     return [run_case(name, partial(case, bench)) for name, case in CASES]
