@@ -7,6 +7,8 @@ BIN := .venv/bin
 # Passed on: make test PYTEST="-k sends -x", make demo ARGS="--help"
 PYTEST ?=
 ARGS ?=
+# Tests wait more than they compute: two at a time, those of one file one after the other.
+WORKERS ?= 2
 
 .PHONY: help setup kubernetes demo test test-long bench lint lint-python lint-c clean
 
@@ -25,7 +27,7 @@ demo: setup ## A mesh of two nodes on this machine, with real traffic
 # First away with what a run that was killed left: it would be counted against this one.
 test: lint kubernetes ## Lint, then every test but the long ones
 	@$(BIN)/python scripts/leftovers.py --remove
-	@status=0; $(BIN)/pytest -m "not long" $(PYTEST) || status=$$?; \
+	@status=0; $(BIN)/pytest -m "not long" -n $(WORKERS) --dist loadfile $(PYTEST) || status=$$?; \
 	$(BIN)/python scripts/leftovers.py || status=1; exit $$status
 
 test-long: setup ## The tests that take minutes of traffic
