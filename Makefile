@@ -27,7 +27,8 @@ demo: setup ## A mesh of two nodes on this machine, with real traffic
 # First away with what a run that was killed left: it would be counted against this one.
 test: lint kubernetes ## Lint, then every test but the long ones
 	@$(BIN)/python scripts/leftovers.py --remove
-	@status=0; $(BIN)/pytest -m "not long" -n $(WORKERS) --dist loadfile $(PYTEST) || status=$$?; \
+	@status=0; $(BIN)/pytest -m "not long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
+	  $(PYTEST) || status=$$?; \
 	$(BIN)/python scripts/leftovers.py || status=1; exit $$status
 
 test-long: setup ## The tests that take minutes of traffic

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from culvert.embedded.control_plane import ControlPlane
@@ -17,6 +18,13 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
     """etcd, kube-apiserver and kube-controller-manager."""
     directory = tmp_path_factory.mktemp("control-plane")
     with ControlPlane(directory, names=NODE_ADDRESSES) as plane:
+        yield plane
+
+
+@pytest.fixture
+def own_control_plane(tmp_path: Path) -> Iterator[ControlPlane]:
+    """A second one, in which nothing happens but what the test does."""
+    with ControlPlane(tmp_path / "control-plane", names=NODE_ADDRESSES) as plane:
         yield plane
 
 

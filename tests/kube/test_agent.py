@@ -86,16 +86,6 @@ async def kubectl(plane: ControlPlane, *arguments: str, stdin: str | None = None
     return done.stdout
 
 
-async def other_tests_to_go(plane: ControlPlane, own: str) -> None:
-    """Wait for the namespaces of earlier tests: the end of one is a change in the world."""
-    async with asyncio.timeout(LIMIT_SECONDS):
-        names = (await kubectl(plane, "get", "namespaces", "--output=name")).split()
-        for name in names:
-            if not name.startswith("namespace/test-") or name.endswith(own):
-                continue
-            await kubectl(plane, "wait", "--for=delete", name, "--timeout=60s")
-
-
 async def test_service_of_the_api_is_captured_until_it_is_deleted(
     control_plane: ControlPlane, namespace: str
 ) -> None:
@@ -112,25 +102,24 @@ async def test_service_of_the_api_is_captured_until_it_is_deleted(
 
 
 async def test_outage_of_the_api_keeps_what_is_captured_and_is_shown(
-    control_plane: ControlPlane, namespace: str
+    own_control_plane: ControlPlane,
 ) -> None:
-    await other_tests_to_go(control_plane, namespace)
     with Rig() as rig:
-        async with node_of(rig, control_plane) as node:
+        async with node_of(rig, own_control_plane) as node:
             manifest = SERVICE % "10.96.77.2"
-            await kubectl(control_plane, "apply", "-n", namespace, "-f", "-", stdin=manifest)
+            await kubectl(own_control_plane, "apply", "-f", "-", stdin=manifest)
             node.start_agent()
             node.start_envoy()
             steady = await status_when(node, is_steady)
             assert steady.source.kind == "kubernetes"
             assert steady.source.stale_since_seconds == {}
-            await asyncio.to_thread(control_plane.stop_api_server)
+            await asyncio.to_thread(own_control_plane.stop_api_server)
             try:
                 stale = await status_when(node, lambda now: bool(now.source.stale_since_seconds))
                 assert destinations(stale) == destinations(steady)
                 assert stale.source.errors
             finally:
-                await asyncio.to_thread(control_plane.start_api_server)
+                await asyncio.to_thread(own_control_plane.start_api_server)
             back = await status_when(node, lambda now: not now.source.stale_since_seconds)
             assert back.generation == stale.generation, "what has not changed was applied again"
 
