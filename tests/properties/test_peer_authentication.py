@@ -102,7 +102,7 @@ def stated(
     pod: Workload,
     parts: Sequence[EndpointSlice],
     port_host: int,
-) -> MtlsMode:
+) -> MtlsMode | None:
     """The mode of one port, from all that is said of it."""
 
     def behind(policy: PeerAuthentication, target: TargetRef) -> list[EndpointSlice]:
@@ -144,7 +144,7 @@ def stated(
         for generality, policy, mode in said
         if mode is not None
     ]
-    return min(claims).mode if claims else MtlsMode.PERMISSIVE
+    return min(claims).mode if claims else None
 
 
 @settings(max_examples=400)

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from culvert.compile.authorization.aliases import with_aliases
-from culvert.compile.authorization.assignment import assign
+from culvert.compile.authorization.assignment import Assigned
 from culvert.compile.authorization.visibility import unseen_at, unseen_in
 from culvert.compile.identities import compile_identities
 from culvert.compile.inbound import compile_connection_listener, compile_request_scopes
 from culvert.compile.service import ServicePart
-from culvert.compile.slices import slices_by_service
-from culvert.compile.target_cache import policies_by_namespace
 from culvert.compile.targets import TargetTable, local_pods
 from culvert.compile.tunnel import compile_pod_routes, compile_tunnel
 from culvert.model.desired import Resource
@@ -46,8 +43,12 @@ def compile_mesh(
     node_addresses: Iterable[str],
     services: Sequence[ServicePart],
     targets: TargetTable,
+    assigned: Assigned,
 ) -> MeshPart:
-    """The part of one node. ``world`` has the settings in force."""
+    """The part of one node. ``world`` has the settings in force.
+
+    ``assigned`` are the policies that are for this node's pods.
+    """
     settings = world.settings
     if not settings.identity:
         return MeshPart()
@@ -59,17 +60,8 @@ def compile_mesh(
         for port_host in pod.http_ports - local[pod.address].excluded_ports:
             key = DestinationKey(address16(pod.address), port_host)
             destinations[key] = Destination(ProxyListener.POD_LOCAL_HTTP)
-    slices = slices_by_service(world.endpoint_slices)
-    of_namespace = {
-        namespace: [with_aliases(one, settings.trust_domains) for one in some]
-        for namespace, some in policies_by_namespace(world).items()
-    }
     policies = {
-        address: assign(
-            of_namespace.get(target.pod.namespace, ()), world.workloads[target.pod], slices
-        )
-        for address, target in local.items()
-        if target.judged
+        address: assigned.get(target.pod, ()) for address, target in local.items() if target.judged
     }
     issuers = [one.issuer for one in settings.token_issuers]
     scopes = (

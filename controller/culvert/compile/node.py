@@ -7,6 +7,7 @@ from itertools import chain
 
 import msgspec
 
+from culvert.compile.authorization.assignment import assign_all
 from culvert.compile.authorization.binding import unbound
 from culvert.compile.clusters import compile_pod_clusters
 from culvert.compile.enrolment import check_namespace
@@ -102,8 +103,9 @@ def assemble(
     claims, conflicts = settle_claims(services)
     node = world.nodes.get(node_name)
     node_addresses = node.addresses if node else ()
-    mesh = compile_mesh(world, node_addresses, services, targets)
-    strict = compile_strict(world, pods)
+    assigned = assign_all(world, (key for key, _ in pods.in_mesh()))
+    mesh = compile_mesh(world, node_addresses, services, targets, assigned)
+    strict = compile_strict(world, pods, assigned)
     redirect, redirect_findings = compile_redirect(
         claims,
         services,

@@ -2,8 +2,8 @@
 
 For a port of a pod the most specific that says something is in force: of the policies for the pod
 what they say of the port; what the policy for the pod says of all ports; that of its namespace;
-that of the mesh, which is in the mesh's root namespace; else mutual TLS and plain text are both
-taken. Of two that are equally specific the older is in force, then the first by namespace and name.
+that of the mesh, which is in the mesh's root namespace. Else nothing is said. Of two that are
+equally specific the older is in force, then the first by namespace and name.
 """
 
 from __future__ import annotations
@@ -22,19 +22,17 @@ from culvert.model.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class PodModes:
-    """The modes of a pod: ``whole`` for every port, in host order, that is not in ``ports``."""
+    """The modes of a pod: ``whole`` for every port, in host order, that is not in ``ports``.
 
-    whole: MtlsMode = MtlsMode.PERMISSIVE
+    None: nothing is said.
+    """
+
+    whole: MtlsMode | None = None
     ports: Mapping[int, MtlsMode] = field(default_factory=dict)
 
-    def of(self, port_host: int) -> MtlsMode:
+    def of(self, port_host: int) -> MtlsMode | None:
         """The mode of one port."""
         return self.ports.get(port_host, self.whole)
-
-    @property
-    def is_strict_anywhere(self) -> bool:
-        """Whether any port takes mutual TLS only."""
-        return MtlsMode.STRICT in (self.whole, *self.ports.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class PeerModes:
     pods: Mapping[ObjectKey, PodModes] = field(default_factory=dict)
     in_force: frozenset[ObjectKey] = frozenset()
     findings: tuple[Finding, ...] = ()
-    mesh: MtlsMode = MtlsMode.PERMISSIVE
+    mesh: MtlsMode | None = None
 
 
 def peer_modes(
@@ -74,7 +72,7 @@ def peer_modes(
         modes[pod.key] = of_pod.settle(general)
         in_force |= of_pod.in_force
         findings |= of_pod.findings
-    mesh = of_mesh.mode if of_mesh and of_mesh.mode else MtlsMode.PERMISSIVE
+    mesh = of_mesh.mode if of_mesh else None
     return PeerModes(modes, frozenset(in_force), tuple(sorted(findings)), mesh)
 
 
@@ -140,13 +138,13 @@ class _PodPolicies:
 
     def _whole(
         self, winner: PeerAuthentication | None, general: Iterable[PeerAuthentication]
-    ) -> MtlsMode:
+    ) -> MtlsMode | None:
         candidates = [*general] if winner is None else [winner, *general]
         for policy in candidates:
             if policy.mode is not None:
                 self.in_force.add(policy.key)
                 return policy.mode
-        return MtlsMode.PERMISSIVE
+        return None
 
     def _is_for(self, policy: PeerAuthentication) -> bool:
         if policy.selector is not None:

@@ -94,9 +94,9 @@ class PodTable:
                     findings.append(_claimed_twice(part.subject, address))
         return flags, findings
 
-    def enrolled(self) -> list[tuple[ObjectKey, WorkloadPart]]:
-        """The pods of this node that are in the mesh and have addresses, in order of their keys."""
-        return [(key, part) for key, part in self.of_this_node() if part.local]
+    def in_mesh(self) -> list[tuple[ObjectKey, WorkloadPart]]:
+        """The pods of this node that are in the mesh, in order of their keys."""
+        return [(key, part) for key, part in self.of_this_node() if part.pod or part.local]
 
     def of_this_node(self) -> list[tuple[ObjectKey, WorkloadPart]]:
         """The pods of this node of which anything is known here, in order of their keys."""

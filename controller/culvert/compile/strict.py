@@ -1,11 +1,17 @@
-"""PeerAuthentications on one node: what the kernel enforces, and what became of each; pure."""
+"""Where the kernel of one node refuses plain text, and what became of PeerAuthentications; pure.
+
+It is refused where a PeerAuthentication says STRICT. Where none says anything it is refused as well
+if AuthorizationPolicies may refuse who comes that way: nobody could ask them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from culvert.compile.peer_authentication import PeerModes, PodModes, peer_modes
+from culvert.compile.authorization.assignment import Assigned
+from culvert.compile.authorization.strangers import OPEN, Closed, closed_to_strangers
+from culvert.compile.peer_authentication import PodModes, peer_modes
 from culvert.compile.peer_outcomes import (
     attach_peer_authentications,
     is_accepted,
@@ -15,6 +21,7 @@ from culvert.compile.peer_outcomes import (
 from culvert.compile.pod_table import PodTable
 from culvert.model.codes import MAP_FULL
 from culvert.model.finding import Finding
+from culvert.model.key import ObjectKey
 from culvert.model.outcome import ObjectOutcome
 from culvert.model.policy import MtlsMode
 from culvert.model.redirect import (
@@ -45,22 +52,49 @@ class StrictPart:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A pod at an address. Connections to ``excluded_ports`` are not the mesh's business."""
+    """A pod at an address. Connections to ``excluded_ports`` are not the mesh's business.
+
+    ``closed`` is where policies may refuse who comes past the mesh.
+    """
 
     modes: PodModes
     excluded_ports: Collection[int] = ()
+    closed: Closed = OPEN
+
+    @property
+    def ports(self) -> set[int]:
+        """Those of which anything of their own is known."""
+        return {*self.modes.ports, *self.closed.ports, *self.excluded_ports}
+
+    @property
+    def whole(self) -> bool:
+        """Whether all others take mutual TLS only."""
+        return _refuses(self.modes.whole, self.closed.whole)
 
     def is_strict(self, port_host: int) -> bool:
         """Whether a port takes mutual TLS only."""
-        return port_host not in self.excluded_ports and (
-            self.modes.of(port_host) is MtlsMode.STRICT
+        return port_host not in self.excluded_ports and _refuses(
+            self.modes.of(port_host), self.closed.at(port_host)
         )
 
+    @property
+    def is_strict_anywhere(self) -> bool:
+        """Whether any port does."""
+        return self.whole or any(map(self.is_strict, self.ports))
 
-def compile_strict(world: World, pods: PodTable) -> StrictPart:
-    """The part of one node; ``world`` has the settings in force."""
+
+def _refuses(mode: MtlsMode | None, is_closed: bool) -> bool:
+    return is_closed if mode is None else mode is MtlsMode.STRICT
+
+
+def compile_strict(world: World, pods: PodTable, assigned: Assigned) -> StrictPart:
+    """The part of one node; ``world`` has the settings in force.
+
+    ``assigned`` are the policies that are for this node's pods. While other nodes do not ask for
+    mutual TLS yet (``accept_only``), they come past the mesh themselves.
+    """
     policies = world.peer_authentications
-    if not policies:
+    if not policies and not any(assigned.values()):
         return StrictPart()
     attachments = attach_peer_authentications(policies, world.services)
     findings = [finding for one in attachments.values() for finding in one.findings]
@@ -72,13 +106,14 @@ def compile_strict(world: World, pods: PodTable) -> StrictPart:
             ),
             findings=(*findings, *map(not_enforced, policies.values())),
         )
-    in_mesh = [(key, part) for key, part in pods.of_this_node() if part.pod or part.local]
+    in_mesh = pods.in_mesh()
     modes = peer_modes(
         {key: policy for key, policy in policies.items() if is_accepted(attachments[key])},
         [world.workloads[key] for key, _ in in_mesh],
         world.endpoint_slices.values(),
         world.settings.root_namespace,
     )
+    by_pod: dict[ObjectKey, Holder] = {}
     holders: dict[Address16, list[Holder]] = {}
     for key, part in in_mesh:
         excluded = {
@@ -86,26 +121,33 @@ def compile_strict(world: World, pods: PodTable) -> StrictPart:
             for destination, to in part.destinations
             if to.listener is ProxyListener.DIRECT
         }
+        judging = () if world.settings.accept_only else assigned.get(key, ())
+        holder = by_pod[key] = Holder(modes.pods[key], excluded, closed_to_strangers(judging))
         for address in part.addresses:
-            holders.setdefault(address, []).append(Holder(modes.pods[key], excluded))
+            holders.setdefault(address, []).append(holder)
     entries, too_many = strict_entries(holders, STRICT_ENTRIES_MAX)
     outcomes = tuple(
         peer_outcome(policy, attachments[key], enforced=True, needed=key in modes.in_force)
         for key, policy in sorted(policies.items())
     )
     return StrictPart(
-        entries, _strict_pods(pods, modes), outcomes, (*findings, *modes.findings, *too_many)
+        entries,
+        _strict_pods(pods, by_pod, of_unknown=modes.mesh is MtlsMode.STRICT),
+        outcomes,
+        (*findings, *modes.findings, *too_many),
     )
 
 
-def _strict_pods(pods: PodTable, modes: PeerModes) -> dict[int, bool]:
+def _strict_pods(
+    pods: PodTable, holders: Mapping[ObjectKey, Holder], *, of_unknown: bool
+) -> dict[int, bool]:
     """Every pod of the node by its cgroup; those outside the mesh take whatever comes."""
     strict = {
-        part.cgroup_id: part.pod is not None and modes.pods[key].is_strict_anywhere
+        part.cgroup_id: key in holders and holders[key].is_strict_anywhere
         for key, part in pods.of_this_node()
         if part.cgroup_id
     }
-    strict[ANY_POD] = modes.mesh is MtlsMode.STRICT
+    strict[ANY_POD] = of_unknown
     return strict if any(strict.values()) else {}
 
 
@@ -137,8 +179,8 @@ def strict_entries(
 
 
 def _entries(address: Address16, holders: list[Holder]) -> Strict:
-    whole = any(one.modes.whole is MtlsMode.STRICT for one in holders)
-    ports = {port for one in holders for port in (*one.modes.ports, *one.excluded_ports)}
+    whole = any(one.whole for one in holders)
+    ports = {port for one in holders for port in one.ports}
     differing = {
         DestinationKey(address, port): not whole
         for port in sorted(ports)

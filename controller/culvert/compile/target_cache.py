@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from culvert.compile.authorization.assignment import policies_by_namespace
 from culvert.compile.changes import changed_keys
 from culvert.compile.targets import TargetTable, targets_of
 from culvert.model.key import ObjectKey
@@ -69,11 +70,3 @@ class TargetCache:
                 if key.namespace in namespaces or workload.node in nodes
             )
         return stale
-
-
-def policies_by_namespace(world: World) -> dict[str, list[AuthorizationPolicy]]:
-    """The AuthorizationPolicies of each namespace that has some."""
-    grouped: dict[str, list[AuthorizationPolicy]] = {}
-    for policy in world.authorization_policies.values():
-        grouped.setdefault(policy.namespace, []).append(policy)
-    return grouped

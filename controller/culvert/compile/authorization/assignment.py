@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from culvert.compile.authorization.aliases import with_aliases
+from culvert.compile.slices import slices_by_service
 from culvert.model.endpoint import EndpointSlice
 from culvert.model.key import ObjectKey
 from culvert.model.policy import AssignedPolicy, AuthorizationPolicy, TargetRef
 from culvert.model.workload import Workload
+from culvert.model.world import World
+
+Assigned = Mapping[ObjectKey, Sequence[AssignedPolicy]]
+"""By pod."""
+
+
+def assign_all(world: World, pods: Iterable[ObjectKey]) -> Assigned:
+    """The policies that are for each of some pods; ``world`` has the settings in force."""
+    if not world.settings.identity or not world.authorization_policies:
+        return {}
+    slices = slices_by_service(world.endpoint_slices)
+    of_namespace = {
+        namespace: [with_aliases(one, world.settings.trust_domains) for one in some]
+        for namespace, some in policies_by_namespace(world).items()
+    }
+    return {
+        pod: assign(of_namespace[pod.namespace], world.workloads[pod], slices)
+        for pod in pods
+        if pod.namespace in of_namespace
+    }
 
 
 def assign(
@@ -34,6 +56,14 @@ def assign(
             if ports:
                 found.append(AssignedPolicy(policy, ports))
     return tuple(found)
+
+
+def policies_by_namespace(world: World) -> dict[str, list[AuthorizationPolicy]]:
+    """The AuthorizationPolicies of each namespace that has some."""
+    grouped: dict[str, list[AuthorizationPolicy]] = {}
+    for policy in world.authorization_policies.values():
+        grouped.setdefault(policy.namespace, []).append(policy)
+    return grouped
 
 
 def at_port(policies: Iterable[AssignedPolicy], port_host: int) -> tuple[AuthorizationPolicy, ...]:
