@@ -270,7 +270,7 @@ class DataPath:
                 STRICT_NOT_ENFORCED.id,
                 f"Node {self._options.node}",
                 "",
-                f"its pods take plain text whatever their PeerAuthentications say: {reason}",
+                f"its pods take plain text whatever policies say: {reason}",
                 "run these pods on nodes with a kernel that can refuse it",
             )
         ]

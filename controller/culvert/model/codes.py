@@ -99,7 +99,7 @@ POLICY_HALF_SEEN = Code(
 )
 POLICY_NOT_BINDING = Code(
     "CV0306",
-    "A policy is for pods that are reached past the mesh as well",
+    "A policy is for pods that take plain text past the mesh",
     "It judges callers of the mesh. Those outside of it reach the pod without being judged.",
 )
 INVALID_MESH_LABEL = Code(
@@ -130,7 +130,7 @@ ANNOTATION_WITHOUT_EFFECT = Code(
 STRICT_NOT_ENFORCED = Code(
     "CV0406",
     "The kernel of a node cannot refuse plain text",
-    "The node's pods take plain text, whatever PeerAuthentications say; nothing else is affected.",
+    "The node's pods take plain text, whatever policies say; nothing else is affected.",
 )
 PROXY_REJECTED_RESOURCE = Code(
     "CV0501",
