@@ -71,6 +71,7 @@ class Cluster:
         self._due = asyncio.Event()
         self._settled = asyncio.Condition()
         self._passes = 0
+        self._published_settled = False
         self._ended = False
         self._reading = threading.Lock()
         self.log_directory = rig.directory / "logs" if log_directory is None else log_directory
@@ -140,7 +141,7 @@ class Cluster:
         first = self._passes + 2
         self._due.set()
         async with self._settled:
-            while self._passes < first or not self._is_settled():
+            while self._passes < first or not self._published_settled:
                 if self._ended:
                     raise RuntimeError("the cluster has ended")
                 if self._passes < first:
@@ -176,12 +177,15 @@ class Cluster:
                 continue
             self._kubelet.start(pod, self._rig.nodes[node.name])
             have = [status.have() for status in self._kubelet.pods]
+        # Pods go on while the rules are written; what they become then is for the next pass.
+        is_settled = self._is_settled()
         objects = self._publish(wanted)
         if self._kube_proxy:
             await self._translate(objects)
         self._report((*self._read_findings, *address_findings, *homeless, *self._kubelet.findings))
         async with self._settled:
             self._passes += 1
+            self._published_settled = is_settled
             self._settled.notify_all()
 
     async def _make_nodes(self, wanted: Wanted) -> None:
