@@ -199,35 +199,38 @@ def test_policies_of_another_namespace_say_nothing_of_this_ones_pods(town: Town)
         town.settle()
 
 
-def test_who_leaves_the_mesh_is_refused_by_strict_alone(town: Town) -> None:
-    """Policies judge what comes by a proxy; whether all must is for PeerAuthentication to say."""
+def test_who_leaves_the_mesh_is_let_in_by_its_owner_alone(town: Town) -> None:
+    """Nobody judges what comes by no proxy: the kernel refuses it where policies might."""
     leaver = town.pod(
         "node-a",
         "leaver-a",
         account="other",
         annotations={"culvert.dev/exclude-outbound-ports": str(SERVER_PORT)},
     )
-    town.settle()
-    callers = (leaver, town.pods["stranger-a"], town.pods["stranger-b"])
-    for place in line_places(town):
-        for pod in callers:
-            assert heard(pod.connect(place)).startswith(b"hello"), (pod.name, place)
-    town.write(
-        "strict-line",
-        namespace("tenant"),
-        peer_authentication("default", "STRICT"),
-        peer_authentication("tenant", "PERMISSIVE"),
-    )
-    town.settle()
-    before = [town.verdict(node, "strict_refused") for node in town.mesh.nodes]
-    for place in line_places(town):
-        for pod in callers:
-            with pytest.raises(TimeoutError):
-                pod.connect(place, timeout_seconds=1)
-        assert heard(town.pods["client-a"].connect(place)).startswith(b"hello"), place
-    after = [town.verdict(node, "strict_refused") for node in town.mesh.nodes]
-    assert all(now >= then + len(callers) for now, then in zip(after, before, strict=True))
-    town.remove("strict-line")
+    for mode_there, mode_elsewhere, enters in (
+        (None, "PERMISSIVE", False),
+        ("PERMISSIVE", "STRICT", True),
+        ("STRICT", "PERMISSIVE", False),
+    ):
+        modes = [peer_authentication("tenant", mode_elsewhere)]
+        if mode_there:
+            modes.append(peer_authentication("default", mode_there))
+        town.write("modes", namespace("tenant"), *modes)
+        town.settle()
+        before = [town.verdict(node, "strict_refused") for node in town.mesh.nodes]
+        callers = (leaver, town.pods["stranger-a"], town.pods["stranger-b"])
+        for place in line_places(town):
+            for pod in callers:
+                if enters:
+                    assert heard(pod.connect(place)).startswith(b"hello"), (pod.name, place)
+                else:
+                    with pytest.raises(TimeoutError):
+                        pod.connect(place, timeout_seconds=1)
+            assert heard(town.pods["client-a"].connect(place)).startswith(b"hello"), place
+        after = [town.verdict(node, "strict_refused") for node in town.mesh.nodes]
+        least = 0 if enters else len(callers)
+        assert all(now >= then + least for now, then in zip(after, before, strict=True))
+    town.remove("modes")
 
 
 def test_another_pods_address_opens_nothing(town: Town) -> None:
