@@ -35,9 +35,8 @@ CV_MAP("hash", struct cv_destination_key, __u32, cv_strict, CV_STRICT_MAX, BPF_F
 
 /*
  * Which of this node's pods are strict at any port, 1 or 0, by cgroup id: for the addresses of a pod
- * that cv_strict does not know, or not yet. 0 as the key: pods without an entry of their own;
- * it is there if any pod may be strict. Full:
- * the agent reports it, and pods left out are as key 0 says.
+ * that cv_strict does not know, or not yet. 0 as the key, there if any pod may be strict: pods
+ * without an entry of their own. Full: the agent reports it, and pods left out are as key 0 says.
  */
 CV_MAP("hash", __u64, __u32, cv_strict_pods, CV_PODS_MAX, BPF_F_NO_PREALLOC);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * sock_ops on the node's root cgroup: remembers which connections to pods that take mutual TLS only,
- * or may, are made by sockets of the node's own network namespace. These are the proxy's, whatever address
- * it connects from, and the kubelet's. It runs before the SYN leaves (tcp_connect in the kernel's
- * net/ipv4/tcp_output.c), and what masquerading makes of other connections is not among them.
+ * or may, are made by sockets of the node's own network namespace. These are the proxy's, whatever
+ * address it connects from, and the kubelet's. It runs before the SYN leaves (tcp_connect in the
+ * kernel's net/ipv4/tcp_output.c), and what masquerading makes of other connections is not among them.
  */
 #include "connection_key.h"
 #include "decide.h"

@@ -29,6 +29,7 @@ from culvert.redirect.encode import (
     DESTINATIONS,
     PODS,
     STRICT,
+    STRICT_PODS,
     MapContents,
     TableEncoder,
     encode_destination_key,
@@ -67,6 +68,8 @@ def full_map_findings(full: Iterable[MapFull]) -> list[Finding]:
 def _left_out(full: MapFull) -> str:
     if full.map_name == STRICT:
         return "exceptions for ports are left out first, then pods take plain text"
+    if full.map_name == STRICT_PODS:
+        return "at unknown addresses, pods left out are as the policy of the mesh says"
     return "what they stand for is not captured or not accelerated"
 
 
