@@ -230,7 +230,7 @@ async def main() -> None:
             proxy.terminate()
             await proxy.wait()
             serving.cancel()
-    print(json.dumps(answers))
+    (folder / "answers.json").write_text(json.dumps(answers))
 
 
 if __name__ == "__main__":
